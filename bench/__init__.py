@@ -1,0 +1,1 @@
+"""The bench: scenarios in processes of their own, paired measurements, and records that a sceptic can check."""

@@ -1,0 +1,124 @@
+"""Comparisons: the median of paired log-ratios, with a bootstrap interval.
+
+Pairs are the same round of two scenarios, measured within seconds of each other, so that a drift of the machine cancels. The
+method was chosen by measurement (docs/LOG.md, and the design's section on measuring): tests on unpaired means cried wolf.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bench.record import Accuracy, Memory, Record, Throughput
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its 95 % interval; `low` and `high` equal `estimate` when one sample is all there is."""
+
+    estimate: float
+    low: float
+    high: float
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyVerdict:
+    difference_points: Interval
+    """Contender minus baseline, in percentage points, over seeds paired."""
+    margin_points: float
+    verdict: Literal["non-inferior", "inferior", "undecided"]
+
+
+def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
+    """Median with a 95 % percentile-bootstrap interval; deterministic. Raises ValueError when `values` is empty."""
+    if not values:
+        raise ValueError("an interval needs at least one sample")
+    data = np.asarray(values, dtype=np.float64)
+    draws = np.random.default_rng(seed).integers(0, data.size, size=(RESAMPLES, data.size))
+    low, high = np.quantile(np.median(data[draws], axis=1), [0.025, 0.975])
+    return Interval(estimate=float(np.median(data)), low=float(low), high=float(high), samples=data.size)
+
+
+def mean_t_interval(values: Sequence[float]) -> Interval:
+    """Mean with a 95 % Student interval: for a handful of seeds, where a bootstrap is too narrow."""
+    data = np.asarray(values, dtype=np.float64)
+    mean = float(data.mean())
+    if data.size < 2:
+        return Interval(estimate=mean, low=mean, high=mean, samples=data.size)
+    half = _student_975(data.size - 1) * float(data.std(ddof=1)) / float(np.sqrt(data.size))
+    return Interval(estimate=mean, low=mean - half, high=mean + half, samples=data.size)
+
+
+def paired_ratio(baseline: Sequence[float], contender: Sequence[float]) -> Interval:
+    """contender ÷ baseline of paired samples. Raises ValueError when they are not pairs."""
+    if len(baseline) != len(contender):
+        raise ValueError(f"{len(baseline)} samples cannot be paired with {len(contender)}")
+    logs = np.log(np.asarray(contender)) - np.log(np.asarray(baseline))
+    interval = median_interval(logs.tolist())
+    return Interval(
+        estimate=float(np.exp(interval.estimate)),
+        low=float(np.exp(interval.low)),
+        high=float(np.exp(interval.high)),
+        samples=interval.samples,
+    )
+
+
+def throughput_ratio(records: Sequence[Record], baseline: str, contender: str, mode: str) -> Interval | None:
+    """Ratio of pairs/s over the rounds that both scenarios finished, each round's median its sample; None without any."""
+    by_round: dict[str, dict[int, float]] = {baseline: {}, contender: {}}
+    for record in records:
+        if isinstance(record, Throughput) and record.mode == mode and record.scenario in by_round:
+            by_round[record.scenario][record.round] = float(np.median(record.pairs_per_second))
+    rounds = sorted(by_round[baseline].keys() & by_round[contender].keys())
+    if not rounds:
+        return None
+    return paired_ratio([by_round[baseline][r] for r in rounds], [by_round[contender][r] for r in rounds])
+
+
+def memory_over_start(record: Memory) -> tuple[int, str]:
+    """The peak that matters on that device, over its own start, in bytes, and which it is: `device` or `host`."""
+    if record.device_process_peak_bytes is not None:
+        return record.device_process_peak_bytes, "device"
+    if record.device_reserved_peak_bytes:
+        return record.device_reserved_peak_bytes, "device"
+    return record.host_peak_bytes - record.host_before_bytes, "host"
+
+
+def memory_ratio(records: Sequence[Record], baseline: str, contender: str) -> float | None:
+    """Ratio of the larger peaks of each; None when either was not measured."""
+    peaks: dict[str, int] = {}
+    for record in records:
+        if isinstance(record, Memory) and record.scenario in (baseline, contender):
+            peaks[record.scenario] = max(peaks.get(record.scenario, 0), memory_over_start(record)[0])
+    if peaks.get(baseline, 0) <= 0 or peaks.get(contender, 0) <= 0:
+        return None
+    return peaks[contender] / peaks[baseline]
+
+
+def accuracy_verdict(records: Sequence[Record], baseline: str, contender: str, margin_points: float) -> AccuracyVerdict | None:
+    """Non-inferiority of the contender's linear accuracy over the seeds both have; None without any."""
+    by_seed: dict[str, dict[int, float]] = {baseline: {}, contender: {}}
+    for record in records:
+        if isinstance(record, Accuracy) and record.subject in by_seed:
+            by_seed[record.subject][record.seed] = record.linear_top1
+    seeds = sorted(by_seed[baseline].keys() & by_seed[contender].keys())
+    if not seeds:
+        return None
+    points = mean_t_interval([100 * (by_seed[contender][s] - by_seed[baseline][s]) for s in seeds])
+    verdict: Literal["non-inferior", "inferior", "undecided"] = "undecided"
+    if len(seeds) > 1 and points.low > -margin_points:
+        verdict = "non-inferior"
+    elif len(seeds) > 1 and points.high < -margin_points:
+        verdict = "inferior"
+    return AccuracyVerdict(difference_points=points, margin_points=margin_points, verdict=verdict)
+
+
+def _student_975(degrees: int) -> float:
+    table = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+    if degrees <= len(table):
+        return table[degrees - 1]
+    return 1.960 + 2.4 / degrees  # within 0.01 of the exact quantile from 11 degrees on
