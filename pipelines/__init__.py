@@ -1,0 +1,1 @@
+"""Images from files to two augmented views, by DALI or by torchvision, under one contract."""
