@@ -1,9 +1,10 @@
 """Records: what a measurement leaves behind, one JSON object a line.
 
-A record file holds one `environment`, one `plan`, then measurements in the order they were made, each written and flushed as
-it ends, so that a run that is cut keeps what it has. Every measurement carries its raw samples, the process that made them
-and its place in the interleaving, so that a comparison can be computed again from the file alone. Units are in the names.
-This module imports neither torch nor numpy: reports read records on machines that have neither.
+A record file holds one `environment`, one `plan`, then measurements in the order they were made, each written
+and flushed as it ends, so that a run that is cut keeps what it has. Every measurement carries its raw
+samples, the process that made them and its place in the interleaving, so that a comparison can be computed
+again from the file alone. Units are in the names. This module imports neither torch nor numpy: reports read
+records on machines that have neither.
 """
 
 import json
@@ -119,13 +120,17 @@ class Throughput(_Record):
 
 
 class Memory(_Record):
-    """Peaks of one scenario's process tree in the throughput phase; `*_before_*` is what it held before the first step."""
+    """Peaks of one scenario's process tree in the throughput phase; `*_before_*` is what it held before
+    the first step.
+    """
 
     kind: Literal["memory"] = "memory"
     scenario: str
     pid: int
     host_before_bytes: int
-    """Resident bytes (proportional share) of the process and its workers, after imports, before anything is built."""
+    """Resident bytes (proportional share) of the process and its workers, after imports, before anything
+    is built.
+    """
     host_peak_bytes: int
     device_allocated_peak_bytes: int | None = None
     device_reserved_peak_bytes: int | None = None
@@ -160,6 +165,29 @@ class Accuracy(_Record):
     curve: tuple[AccuracyPoint, ...] = ()
 
 
+class LossTiming(_Record):
+    """Seconds a call of one loss at one shape, from an interleaved run: sample i of every provider is the
+    same pair i.
+    """
+
+    kind: Literal["loss-timing"] = "loss-timing"
+    provider: str
+    form: str
+    """`gram` or `covariance`, as it really ran."""
+    backend: str
+    dtype: str
+    device: str
+    n: int
+    """Rows of each view."""
+    d: int
+    phase: Literal["forward+backward"] = "forward+backward"
+    seconds: tuple[float, ...]
+    """Each the mean of `calls_per_sample` calls that follow one another."""
+    calls_per_sample: int
+    pid: int
+    round: int
+
+
 class Failure(_Record):
     """A scenario's process ended, or a measurement could not be made. What was measured before it is kept."""
 
@@ -169,7 +197,7 @@ class Failure(_Record):
     message: str
 
 
-Record = Environment | Plan | Throughput | Memory | Accuracy | Failure
+Record = Environment | Plan | Throughput | Memory | Accuracy | LossTiming | Failure
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
@@ -222,7 +250,9 @@ def parse_records(lines: Iterable[str], where: str) -> Iterator[Record | str]:
 
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
-    """The records of a file and what could not be read of it. Raises RecordError when the file itself cannot be read."""
+    """The records of a file and what could not be read of it. Raises RecordError when the file itself
+    cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
