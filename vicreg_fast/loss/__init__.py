@@ -1,0 +1,8 @@
+"""VICReg's loss: exact, closed-form, through the Gram matrix where that is less work. Importing it imports
+torch.
+"""
+
+from vicreg_fast.loss.plan import LossPlan, plan_loss
+from vicreg_fast.loss.vicreg import VICRegLoss, VICRegTerms, vicreg_loss
+
+__all__ = ["LossPlan", "VICRegLoss", "VICRegTerms", "plan_loss", "vicreg_loss"]
