@@ -14,7 +14,16 @@ FORMATS = frozenset({"JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "PPM", "JPEG20
 MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 MODES_16_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 TAIL_BYTES = 4096
-READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, Image.DecompressionBombError)
+READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    Image.DecompressionBombError,
+)
 """What Pillow raises on damaged files: its parsers let more than OSError through."""
 
 
@@ -58,7 +67,9 @@ def _check_opened(image: Image.Image, path: Path, full: bool) -> Verdict:
     if kind not in FORMATS:
         return verdict(f"{kind} is not read by every pipeline; convert it to JPEG or PNG")
     if not _convertible(image):
-        return verdict(f"{kind} with pixels of kind {image.mode} is not read alike by every pipeline; convert it to 8 bits")
+        return verdict(
+            f"{kind} with pixels of kind {image.mode} is not read alike by every pipeline; convert it to 8 bits"
+        )
     if kind in ("JPEG", "MPO") and not full and b"\xff\xd9" in _tail(path):
         return verdict(None)
     image.load()
@@ -102,4 +113,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"too large to decode safely (over {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels)"
     text = str(error)
-    return "truncated" if "truncated" in text else f"damaged ({' '.join(text.split())[:80] or type(error).__name__})"
+    return (
+        "truncated"
+        if "truncated" in text
+        else f"damaged ({' '.join(text.split())[:80] or type(error).__name__})"
+    )

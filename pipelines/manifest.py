@@ -81,7 +81,9 @@ class Manifest:
     def require_batch(self, batch_size: int, world_size: int = 1) -> None:
         """Raises DataError unless every one of `world_size` ranks has `batch_size` images, and pretraining two."""
         if len(self) < 2:
-            raise DataError(f"{self.root}: one usable image; pretraining needs at least 2, and a whole batch of them")
+            raise DataError(
+                f"{self.root}: one usable image; pretraining needs at least 2, and a whole batch of them"
+            )
         if len(self) < batch_size * world_size:
             raise DataError(
                 f"{self.root}: {len(self)} usable images are less than one batch of {batch_size * world_size}; "
@@ -132,7 +134,9 @@ def load_manifest(
     folder = _split_folder(Path(root), split)
     found, classes = _discover(folder)
     if not found:
-        raise DataError(f"{folder}: the folder is empty; put images in {folder}/CLASS/ or straight in {folder}/")
+        raise DataError(
+            f"{folder}: the folder is empty; put images in {folder}/CLASS/ or straight in {folder}/"
+        )
     full = check == "full"
     stamps = {name: stamp for name, _, stamp in found if stamp is not None}
     verdicts = _verdicts(folder, [name for name, _, _ in found], stamps, full, threads, progress)
@@ -140,7 +144,9 @@ def load_manifest(
     skipped = [(name, verdicts[name].reason) for name, _, _ in found if verdicts[name].reason is not None]
     if not good:
         name, reason = skipped[0]
-        raise DataError(f"{folder}: no usable image among {len(skipped)} files; the first is {name} ({reason})")
+        raise DataError(
+            f"{folder}: no usable image among {len(skipped)} files; the first is {name} ({reason})"
+        )
     return Manifest(
         root=folder,
         split=split,
@@ -159,7 +165,9 @@ def load_splits(
     root: str | Path, *, check: Literal["quick", "full"] = "quick", progress: Progress | None = None
 ) -> dict[Split, Manifest]:
     """Every split there is under `root`, train first. Raises DataError as `load_manifest` does for train."""
-    splits: dict[Split, Manifest] = {"train": load_manifest(root, split="train", check=check, progress=progress)}
+    splits: dict[Split, Manifest] = {
+        "train": load_manifest(root, split="train", check=check, progress=progress)
+    }
     if any((Path(root) / name).is_dir() for name in FOLDERS["test"]):
         splits["test"] = load_manifest(root, split="test", check=check, progress=progress)
     return splits
@@ -184,10 +192,16 @@ def _split_folder(root: Path, split: Split) -> Path:
 def _discover(folder: Path) -> tuple[list[tuple[str, int, Stamp | None]], tuple[str, ...]]:
     """(name, label, stamp) of every file, sorted by name, and the classes. The stamp is None where a file cannot be reached."""
     try:
-        entries = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda e: e.name)
+        entries = sorted(
+            (entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda e: e.name
+        )
     except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be listed ({error.strerror}); grant read access to it") from error
-    classes = tuple(entry.name for entry in entries if entry.is_dir() and next(_walk(folder, entry.name), None))
+        raise DataError(
+            f"{folder}: the folder cannot be listed ({error.strerror}); grant read access to it"
+        ) from error
+    classes = tuple(
+        entry.name for entry in entries if entry.is_dir() and next(_walk(folder, entry.name), None)
+    )
     found: list[tuple[str, int, Stamp | None]] = []
     for label, name in enumerate(classes):
         found += [(file, label, _stamp(folder / file)) for file in _walk(folder, name)]

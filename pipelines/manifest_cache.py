@@ -76,4 +76,9 @@ def write_verdicts(root: Path, stamps: dict[str, Stamp], verdicts: dict[str, Ver
 
 def _well_formed(was_full: object, reason: object, height: object, width: object, kind: object) -> bool:
     sizes = all(isinstance(side, int) and side >= 0 for side in (height, width))
-    return sizes and isinstance(was_full, bool) and isinstance(kind, str) and (reason is None or isinstance(reason, str))
+    return (
+        sizes
+        and isinstance(was_full, bool)
+        and isinstance(kind, str)
+        and (reason is None or isinstance(reason, str))
+    )

@@ -36,13 +36,17 @@ class Position:
     def restored(self, state: dict[str, Any]) -> Self:
         """This stream at the position of `state`. Raises CheckpointError, naming the first field that differs."""
         if state.get("version") != VERSION:
-            raise CheckpointError(f"loader state: version {state.get('version')!r} is not {VERSION}; start the run anew")
+            raise CheckpointError(
+                f"loader state: version {state.get('version')!r} is not {VERSION}; start the run anew"
+            )
         for field in fields(self):
             if field.name in ("epoch", "step"):
                 continue
             mine, its = getattr(self, field.name), state.get(field.name)
             if mine != its:
-                raise CheckpointError(f"loader state: {_WORDS[field.name]} {its!r} is not this run's {mine!r}; {_MEND}")
+                raise CheckpointError(
+                    f"loader state: {_WORDS[field.name]} {its!r} is not this run's {mine!r}; {_MEND}"
+                )
         epoch, step = state.get("epoch"), state.get("step")
         if not (isinstance(epoch, int) and isinstance(step, int) and epoch >= 0 and step >= 0):
             raise CheckpointError("loader state: epoch or step is missing; start the run anew")

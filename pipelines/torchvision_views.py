@@ -26,7 +26,9 @@ PREFETCH = 2
 """Batches that each worker makes ahead."""
 
 
-def render_view(image: Image.Image, parameters: ViewParameters, image_size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def render_view(
+    image: Image.Image, parameters: ViewParameters, image_size: int
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """(S, S, 3) uint8: the view of an RGB image that `parameters` describe (official `augmentations.py:TrainTransform`)."""
     side = [image_size, image_size]
     view = F.resized_crop(image, *parameters.crop, side, F.InterpolationMode.BICUBIC)
@@ -148,7 +150,9 @@ class TorchvisionViews:
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers > 0 else None,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator().manual_seed(seed),  # else each iterator would draw from the global one
+            generator=torch.Generator().manual_seed(
+                seed
+            ),  # else each iterator would draw from the global one
         )
         self._batches: Iterator[ViewBatch | Failure] | None = None
 
@@ -163,7 +167,9 @@ class TorchvisionViews:
             self._batches = iter(self._loader)
         batch = next(self._batches)
         if isinstance(batch, Failure):
-            raise DataError(f"{batch.file}: cannot be decoded ({batch.reason}); `vicreg-fast data check` finds such files")
+            raise DataError(
+                f"{batch.file}: cannot be decoded ({batch.reason}); `vicreg-fast data check` finds such files"
+            )
         device = self.contract.device
         if device.type == "cuda":
             batch = ViewBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))

@@ -1,0 +1,81 @@
+"""Which back end, and the pipeline it makes."""
+
+import os
+from typing import Literal
+
+import torch
+
+from pipelines.contract import ViewPipeline
+from pipelines.dali_views import DaliViews, dali_is_importable, require_dali
+from pipelines.manifest import Manifest
+from pipelines.spec import AUGMENTATIONS
+from pipelines.torchvision_views import TorchvisionViews
+from vicreg_fast.errors import UsageError
+
+PipelineKind = Literal["auto", "dali", "torchvision"]
+MOST_DEFAULT_WORKERS = 16
+
+
+def default_workers() -> int:
+    """The cores this process may use, at most 16."""
+    return min(MOST_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def resolve_pipeline(kind: str) -> tuple[str, str | None]:
+    """The back end's name, and when `auto` fell back to torchvision the reason in words, else None.
+
+    Raises UsageError for an unknown kind, and for `dali` without DALI.
+    """
+    if kind == "torchvision":
+        return "torchvision", None
+    if kind == "dali":
+        require_dali()
+        return "dali", None
+    if kind != "auto":
+        raise UsageError(f"pipeline {kind!r}: must be auto, dali or torchvision")
+    if not dali_is_importable():
+        return (
+            "torchvision",
+            "NVIDIA DALI is not installed (pip install 'vicreg-fast[cuda13]' or 'vicreg-fast[cuda12]')",
+        )
+    try:
+        require_dali()
+    except UsageError as error:
+        return "torchvision", str(error)
+    return "dali", None
+
+
+def make_views(
+    kind: PipelineKind,
+    manifest: Manifest,
+    *,
+    augmentation: str,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    device: torch.device | str,
+    rank: int = 0,
+    world_size: int = 1,
+) -> ViewPipeline:
+    """A pipeline of two views.
+
+    `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes (torchvision) or
+    threads (DALI), 0 for the cores at most 16; batches come on `device`. Raises UsageError for an unknown augmentation or
+    kind and for DALI where it is not installed, DataError when the set is smaller than a batch.
+    """
+    if augmentation not in AUGMENTATIONS:
+        raise UsageError(f"augmentation {augmentation!r}: must be {' or '.join(AUGMENTATIONS)}")
+    name, _ = resolve_pipeline(kind)
+    back_end: type[DaliViews] | type[TorchvisionViews] = DaliViews if name == "dali" else TorchvisionViews
+    return back_end(
+        manifest,
+        augmentation=augmentation,
+        image_size=image_size,
+        batch_size=batch_size,
+        seed=seed,
+        workers=workers or default_workers(),
+        device=torch.device(device),
+        rank=rank,
+        world_size=world_size,
+    )
