@@ -1,0 +1,257 @@
+"""The pictures: throughput, paired ratios, memory, accuracy over floors, accuracy over training time.
+
+Each title says the finding in words, each axis carries its unit, and a scenario has one colour in all of
+them. Every round and every seed is a dot beside its interval: an interval alone hides what it was made of.
+"""
+
+import statistics
+from dataclasses import dataclass
+
+import matplotlib as mpl
+
+from bench.record import Mode
+from reports.drawing import LABEL, ROW, bar, dots, floor_lines, height, label_rows, value_beside, whisker
+from reports.load import FLOORS, Report
+from reports.summary import Summary, summarise
+from reports.svg import INK, PAPER, canvas, scenario_colour, style, to_svg
+from reports.text import GIB, MIB, amount, memory, percent, plural, shortened, times
+
+PLACES: dict[Mode, str] = {"end-to-end": "End to end", "compute-only": "Compute only (one cached batch)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    name: str
+    title: str
+    """The finding, in words."""
+    caption: str
+    """How to read it."""
+    alt: str
+    svg: str
+
+
+def pictures(report: Report) -> tuple[Picture, ...]:
+    """Every picture that the records have the numbers for, in reading order."""
+    summary = summarise(report)
+    drawn = (_throughput(summary), _ratios(summary), _memory(summary), _accuracy(summary), _curves(summary))
+    return tuple(picture for picture in drawn if picture is not None)
+
+
+def _throughput(summary: Summary) -> Picture | None:
+    modes = [mode for mode in PLACES if any((name, mode) in summary.rates for name in summary.scenarios)]
+    if not modes:
+        return None
+    shown = {mode: [name for name in summary.scenarios if (name, mode) in summary.rates] for mode in modes}
+    medians = [
+        (name, mode, summary.rates[name, mode].median.estimate) for mode in modes for name in shown[mode]
+    ]
+    top_name, top_mode, top = max(
+        (entry for entry in medians if entry[1] == modes[0]), key=lambda entry: entry[2]
+    )
+    where = PLACES[top_mode].split(" (")[0].lower()
+    title = f"{_named(top_name)} has the highest median {where}: {amount(top)} pairs/s"
+    if len(shown[modes[0]]) == 1:
+        title = f"{_named(top_name)} makes {amount(top)} pairs/s {where}"
+    alt = "Pairs of views a second. " + "; ".join(
+        f"{n}, {PLACES[m].lower()}: {amount(v)}" for n, m, v in medians
+    )
+    with mpl.rc_context(style()):
+        figure, axes = canvas(height(shown.values()), [len(shown[mode]) + 1 for mode in modes])
+        greatest = max(max(rate.by_round.values()) for rate in summary.rates.values() if rate.mode in modes)
+        for ax, mode in zip(axes, modes, strict=True):
+            rates = [summary.rates[name, mode] for name in shown[mode]]
+            for row, rate in enumerate(rates):
+                bar(ax, row, rate.median.estimate, summary.colour(rate.scenario))
+                dots(ax, row, list(rate.by_round.values()), summary.colour(rate.scenario))
+                whisker(ax, row, rate.median)
+                right = max(rate.median.high, *rate.by_round.values())
+                value_beside(ax, row, right, amount(rate.median.estimate))
+            label_rows(ax, shown[mode], PLACES[mode])
+            ax.set_xlim(0, greatest * 1.2)
+        axes[-1].set_xlabel("pairs of views per second")
+        svg = to_svg(figure, name="throughput", alt=alt)
+    caption = "Bar: median over rounds. Line: its 95 % interval. Dots: the rounds. Longer is faster."
+    return Picture(name="throughput", title=title, caption=caption, alt=alt, svg=svg)
+
+
+def _ratios(summary: Summary) -> Picture | None:
+    shown = {
+        mode: [
+            name
+            for name in summary.scenarios
+            if (name, mode) in summary.rates and summary.rates[name, mode].ratio
+        ]
+        for mode in PLACES
+    }
+    shown = {mode: names for mode, names in shown.items() if names}
+    if not shown:
+        return None
+    baseline = summary.plan.baseline
+    found = [
+        (name, mode, ratio)
+        for mode in shown
+        for name in shown[mode]
+        if (ratio := summary.rates[name, mode].ratio)
+    ]
+    first = next((entry for entry in found if entry[0] == summary.plan.contender), found[0])
+    rate = summary.rates[first[0], first[1]]
+    faster = sum(ratio > 1 for ratio in rate.paired)
+    where = PLACES[first[1]].split(" (")[0].lower()
+    title = f"{_named(first[0])} was faster than {_named(baseline)} in {faster} of "
+    title += f"{plural(len(rate.paired), 'round')} {where}"
+    alt = f"Speed relative to {baseline}, round by round. " + "; ".join(
+        f"{n}, {PLACES[m].lower()}: {times(r.estimate)}, 95 % interval {times(r.low)} to {times(r.high)}"
+        for n, m, r in found
+    )
+    with mpl.rc_context(style()):
+        figure, axes = canvas(height(shown.values()), [len(names) + 1 for names in shown.values()])
+        everything = [1.0, *(ratio for n, m, _ in found for ratio in summary.rates[n, m].paired)]
+        low, high = min(everything), max(everything)
+        room = (high - low) or 0.1
+        for ax, (mode, names) in zip(axes, shown.items(), strict=True):
+            for row, name in enumerate(names):
+                rate = summary.rates[name, mode]
+                dots(ax, row, rate.paired, summary.colour(name), spread=0.26, size=5.5)
+                if rate.ratio:
+                    whisker(ax, row, rate.ratio)
+                    ax.plot([rate.ratio.estimate], [row], "D", ms=6, mfc=PAPER, mec=INK, mew=1.4, zorder=6)
+                    value_beside(ax, row, max(rate.ratio.high, *rate.paired), times(rate.ratio.estimate))
+            ax.axvline(1, color=INK, lw=1.2, zorder=1)
+            ax.set_xlim(low - 0.08 * room, high + 0.22 * room)
+            label_rows(ax, names, PLACES[mode])
+        axes[-1].set_xlabel(f"pairs/s ÷ {shortened(baseline, LABEL)} in the same round")
+        svg = to_svg(figure, name="ratios", alt=alt)
+    caption = (
+        f"Dots: rounds. Diamond and line: median and its 95 % interval. The vertical line at 1 is {baseline}."
+    )
+    return Picture(name="ratios", title=title, caption=caption, alt=alt, svg=svg)
+
+
+def _memory(summary: Summary) -> Picture | None:
+    device = {name: peak.device for name, peak in summary.peaks.items() if peak.device is not None}
+    host = {name: peak.host_over_start for name, peak in summary.peaks.items() if peak.host_over_start > 0}
+    groups = {
+        label: sizes for label, sizes in (("Device peak", device), ("Host peak over start", host)) if sizes
+    }
+    if not groups:
+        return None
+    label, sizes = next(iter(groups.items()))
+    least = min(sizes, key=lambda name: sizes[name])
+    title = f"{_named(least)} has the lowest {label.lower()}: {memory(sizes[least], max(sizes.values()))}"
+    if len(sizes) == 1:
+        title = f"{_named(least)}: {label.lower()} of {memory(sizes[least])}"
+    alt = "; ".join(
+        f"{label}: " + ", ".join(f"{n} {memory(s)}" for n, s in sizes.items())
+        for label, sizes in groups.items()
+    )
+    greatest = max(max(sizes.values()) for sizes in groups.values())
+    unit, unit_name = (GIB, "GiB") if greatest >= GIB else (MIB, "MiB")
+    with mpl.rc_context(style()):
+        figure, axes = canvas(height(groups.values()), [len(sizes) + 1 for sizes in groups.values()])
+        for ax, (label, sizes) in zip(axes, groups.items(), strict=True):
+            for row, (name, size) in enumerate(sizes.items()):
+                bar(ax, row, size / unit, summary.colour(name), alpha=0.8)
+                value_beside(ax, row, size / unit, memory(size, greatest))
+            label_rows(ax, list(sizes), label)
+            ax.set_xlim(0, greatest / unit * 1.28)
+        axes[-1].set_xlabel(unit_name)
+        svg = to_svg(figure, name="memory", alt=alt)
+    caption = "Peak of each scenario's processes while throughput was measured. Shorter is less."
+    return Picture(name="memory", title=title, caption=caption, alt=alt, svg=svg)
+
+
+def _accuracy(summary: Summary) -> Picture | None:
+    names = [name for name in summary.scenarios if name in summary.probes]
+    if not names:
+        return None
+    floors = [summary.probes[name] for name in FLOORS if name in summary.probes]
+    best = max(names, key=lambda name: summary.probes[name].mean)
+    title = f"{_named(best)} has the highest mean linear accuracy: {percent(summary.probes[best].mean)}"
+    if len(names) == 1:
+        title = f"{_named(best)} reaches {percent(summary.probes[best].mean)} linear accuracy"
+    alt = "Linear top-1 accuracy. " + "; ".join(
+        f"{probe.subject}: {percent(probe.mean)} over {plural(len(probe.by_seed), 'seed')}"
+        for probe in summary.probes.values()
+    )
+    with mpl.rc_context(style()):
+        figure, (ax,) = canvas(ROW * len(names) + 66 + 20 * len(floors), [1])
+        values = [100 * value for name in names for value in summary.probes[name].by_seed.values()]
+        low, high = min([*values, *(100 * floor.mean for floor in floors)]), max(values)
+        room = max(high - low, 1.0)
+        ax.set_xlim(low - 0.08 * room, max(high, low + room) + 0.2 * room)
+        for row, name in enumerate(names):
+            probe = summary.probes[name]
+            seeds = [100 * value for value in probe.by_seed.values()]
+            dots(ax, row, seeds, summary.colour(name), spread=0.2, size=7)
+            if len(seeds) > 1:
+                ax.plot([100 * probe.mean] * 2, [row - 0.3, row + 0.3], color=INK, lw=2, zorder=6)
+            value_beside(ax, row, max(seeds), percent(probe.mean))
+        label_rows(ax, names, "")
+        floor_lines(ax, len(names), {floor.subject: 100 * floor.mean for floor in floors})
+        ax.set_xlabel("linear top-1 accuracy (%)")
+        svg = to_svg(figure, name="accuracy", alt=alt)
+    caption = "Dots: seeds. Bar: their mean. Dashed: what the same probe reaches without pretraining."
+    return Picture(name="accuracy", title=title, caption=caption, alt=alt, svg=svg)
+
+
+def _curves(summary: Summary) -> Picture | None:
+    curves = [a for a in summary.report.accuracies if a.curve and a.subject in summary.scenarios]
+    if not curves:
+        return None
+    names = [name for name in summary.scenarios if any(a.subject == name for a in curves)]
+    ends = [
+        f"{name}: "
+        + ", ".join(
+            f"{percent(a.curve[-1].linear_top1)} after {amount(a.curve[-1].seconds)} s"
+            for a in curves
+            if a.subject == name
+        )
+        for name in names
+    ]
+    alt = "Linear top-1 accuracy against training seconds, one line a seed. " + "; ".join(ends)
+    with mpl.rc_context(style()):
+        figure, (ax,) = canvas(290 + 22 * ((len(names) - 1) // 3), [1])
+        for name in names:
+            mine = [a for a in curves if a.subject == name]
+            for index, accuracy in enumerate(mine):
+                points = sorted((point.seconds, 100 * point.linear_top1) for point in accuracy.curve)
+                label = shortened(name, LABEL) if index == 0 else None
+                colour = scenario_colour(summary.colour(name))
+                ax.plot(*zip(*points, strict=True), color=colour, lw=1.7, marker="o", ms=3.2, label=label)
+        ax.grid(visible=True)
+        ax.set_xlim(left=0)
+        ax.set_xlabel("training time (s), without the probes")
+        ax.set_ylabel("linear top-1 accuracy (%)")
+        figure.legend(loc="outside upper left", ncols=min(3, len(names)), frameon=False, handlelength=1.2)
+        svg = to_svg(figure, name="curves", alt=alt)
+    caption = "One line a seed. Further up and to the left is better."
+    return Picture(name="curves", title=_curve_title(summary), caption=caption, alt=alt, svg=svg)
+
+
+def _curve_title(summary: Summary) -> str:
+    plan = summary.plan
+    goal = summary.probes[plan.baseline].mean if plan.baseline in summary.probes else None
+    if goal is None or plan.contender == plan.baseline:
+        return "Accuracy grows with training time"
+    reached = _seconds_to(summary, plan.contender, goal)
+    text = f"the final accuracy of {_named(plan.baseline)} ({percent(goal)})"
+    if reached is None:
+        return f"{_named(plan.contender)} does not reach {text} in every seed"
+    needed = _seconds_to(summary, plan.baseline, goal)
+    after = f"{_named(plan.contender)} reaches {text} after {amount(reached)} s"
+    return after + (f", {_named(plan.baseline)} after {amount(needed)} s" if needed is not None else "")
+
+
+def _seconds_to(summary: Summary, name: str, goal: float) -> float | None:
+    """Median over seeds of the training time of the first probe at `goal`; None where a seed never is."""
+    firsts = [
+        min((point.seconds for point in accuracy.curve if point.linear_top1 >= goal), default=None)
+        for accuracy in summary.report.accuracies
+        if accuracy.subject == name and accuracy.curve
+    ]
+    reached = [first for first in firsts if first is not None]
+    return statistics.median(reached) if reached and len(reached) == len(firsts) else None
+
+
+def _named(name: str) -> str:
+    return shortened(name, 40)

@@ -1,0 +1,208 @@
+"""Reading record files into one report, with everything that could not be used named in `problems`.
+
+A file is one run or several appended; several files of the same plan are one report. Rounds are numbered on
+from run to run, so that a pair is always two measurements of one round of one run, never a round of today
+with a round of yesterday.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench.record import Accuracy, Environment, Failure, Memory, Plan, Record, Throughput, read_records
+from vicreg_fast.errors import RecordError
+
+FLOORS = ("random-trunk", "raw-pixels")
+"""Subjects of accuracy records that are no scenario: what a probe reaches without pretraining."""
+
+MOST_SECONDS = 1e9
+MOST_RATE = 1e12
+"""No measurement reaches these: what lies beyond is a broken record, and would break the axis it is drawn on."""
+
+_SAME_PLAN = ("recipe_fingerprint", "data", "device", "baseline", "contender", "accuracy_margin_points")
+_SAME_MACHINE = ("processor", "cores", "gpu", "gpu_count", "driver", "versions", "commit")
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """What one or several record files hold, ready to be said."""
+
+    environments: tuple[Environment, ...]
+    """One a run, in the order of the files."""
+    plan: Plan
+    """The plan of every run: their scenarios and seeds together, their rounds added up."""
+    throughputs: tuple[Throughput, ...]
+    memories: tuple[Memory, ...]
+    accuracies: tuple[Accuracy, ...]
+    failures: tuple[Failure, ...]
+    problems: tuple[str, ...]
+    """One line for each thing that could not be read or used."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All that was used, the plans folded into one: written as JSON Lines, it loads as this report."""
+        parts = (self.throughputs, self.memories, self.accuracies, self.failures)
+        return (*self.environments, self.plan, *(record for part in parts for record in part))
+
+
+def load_report(paths: Sequence[Path]) -> Report:
+    """The report of record files written by `vicreg-fast bench`.
+
+    Raises RecordError, in one line with the mend, when a file cannot be read or is given twice, when it
+    holds no environment or no plan, or when the files' plans are not of the same work.
+    """
+    if not paths:
+        raise RecordError("no record file given: name at least one file that `vicreg-fast bench` wrote")
+    records: list[Record] = []
+    plans: list[tuple[str, Plan]] = []
+    problems: list[str] = []
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise RecordError(f"{path}: given twice, which would count its rounds twice; name each file once")
+        seen.add(path.resolve())
+        found, unreadable = read_records(path)
+        for kind, name in ((Environment, "environment"), (Plan, "plan")):
+            if not any(isinstance(record, kind) for record in found):
+                why = f" ({unreadable[0]})" if unreadable else ""
+                raise RecordError(
+                    f"{path}: no {name} record{why}; give the whole file that `vicreg-fast bench` wrote"
+                )
+        problems += unreadable
+        plans += [(path.name, record) for record in found if isinstance(record, Plan)]
+        records += _numbered_on(found, first=_next_round(records))
+        problems += [f"{path.name}: {fault}; left out" for record in found if (fault := _fault(record))]
+    usable = [record for record in records if not _fault(record)]
+    environments = tuple(_of(usable, Environment))
+    throughputs = _latest(_of(usable, Throughput), lambda t: (t.scenario, t.mode, t.round), problems)
+    accuracies = _latest(_of(usable, Accuracy), lambda a: (a.subject, a.seed), problems)
+    problems += _unlike(environments, throughputs)
+    return Report(
+        environments=environments,
+        plan=_merged(plans, problems),
+        throughputs=tuple(throughputs),
+        memories=tuple(_of(usable, Memory)),
+        accuracies=tuple(accuracies),
+        failures=tuple(_of(usable, Failure)),
+        problems=tuple(problems),
+    )
+
+
+def _of(records: Iterable[Record], kind: type[R]) -> list[R]:
+    return [record for record in records if isinstance(record, kind)]
+
+
+def _next_round(records: Iterable[Record]) -> int:
+    return max((record.round + 1 for record in records if isinstance(record, Throughput)), default=0)
+
+
+def _numbered_on(records: Iterable[Record], first: int) -> list[Record]:
+    """The records with rounds counted from `first`, and on from there at each further plan."""
+    numbered: list[Record] = []
+    offset = next_round = first
+    for record in records:
+        if isinstance(record, Plan):
+            offset = next_round
+        elif isinstance(record, Throughput):
+            record = record.model_copy(update={"round": record.round + offset}) if offset else record
+            next_round = max(next_round, record.round + 1)
+        numbered.append(record)
+    return numbered
+
+
+def _latest(records: Iterable[R], key: Callable[[R], Hashable], problems: list[str]) -> list[R]:
+    """One record a key, the last; each that it displaces is named."""
+    kept: dict[Hashable, R] = {}
+    for record in records:
+        if key(record) in kept:
+            problems.append(f"{_name(record)}: measured twice; the later measurement counts")
+        kept[key(record)] = record
+    return list(kept.values())
+
+
+def _name(record: Record) -> str:
+    if isinstance(record, Throughput):
+        return f"throughput of {record.scenario}, {record.mode}, round {record.round}"
+    if isinstance(record, Accuracy):
+        return f"accuracy of {record.subject}, seed {record.seed}"
+    return f"{record.kind} of {getattr(record, 'scenario', 'the run')}"
+
+
+def _fault(record: Record) -> str | None:
+    """Why a record that could be read cannot be a measurement; None when it can."""
+    if isinstance(record, Throughput):
+        return _throughput_fault(record)
+    if isinstance(record, Memory):
+        sizes = [value for name, value in record if name.endswith("_bytes") and value is not None]
+        if not all(0 <= size < 2**63 for size in sizes):
+            return f"{_name(record)}: a number of bytes that no machine has"
+    if isinstance(record, Accuracy):
+        if not 0 <= record.linear_top1 <= 1:  # also catches NaN
+            return f"{_name(record)}: linear_top1 = {record.linear_top1} is not within 0 and 1"
+        if record.knn_top1 is not None and not 0 <= record.knn_top1 <= 1:
+            return f"{_name(record)}: knn_top1 = {record.knn_top1} is not within 0 and 1"
+        if not all(0 <= p.linear_top1 <= 1 and 0 <= p.seconds < MOST_SECONDS for p in record.curve):
+            return f"{_name(record)}: a point of its curve is not a number in range"
+    return None
+
+
+def _throughput_fault(record: Throughput) -> str | None:
+    waits = record.loader_wait_seconds
+    try:
+        rates = record.pairs_per_second
+    except (ZeroDivisionError, OverflowError):
+        return f"{_name(record)}: a window of no time at all"
+    if not rates:
+        return f"{_name(record)}: no window was timed"
+    if not all(0 < seconds < MOST_SECONDS for seconds in record.window_seconds):
+        return f"{_name(record)}: a window of {min(record.window_seconds)} seconds is not a time"
+    if not all(0 < rate < MOST_RATE for rate in rates):
+        return f"{_name(record)}: {max(rates)} pairs/s is no speed that could have been measured"
+    if waits and len(waits) != len(rates):
+        return f"{_name(record)}: {len(waits)} loader waits for {len(rates)} windows"
+    if not all(0 <= wait < math.inf for wait in waits):
+        return f"{_name(record)}: a loader wait is not a time"
+    return None
+
+
+def _merged(plans: Sequence[tuple[str, Plan]], problems: list[str]) -> Plan:
+    first_name, first = plans[0]
+    scenarios = {scenario.name: scenario for scenario in first.scenarios}
+    for name, plan in plans[1:]:
+        for field in _SAME_PLAN:
+            if getattr(plan, field) != getattr(first, field):
+                raise RecordError(
+                    f"{name}: its plan's {field} ({getattr(plan, field)}) is not that of {first_name} "
+                    f"({getattr(first, field)}), so they are not the same work; report them apart"
+                )
+        for scenario in plan.scenarios:
+            if scenarios.setdefault(scenario.name, scenario) != scenario:
+                problems.append(f"{name}: scenario {scenario.name} ran otherwise than described first")
+    return first.model_copy(
+        update={
+            "scenarios": tuple(scenarios.values()),
+            "rounds": sum(plan.rounds for _, plan in plans),
+            "seeds": tuple(dict.fromkeys(seed for _, plan in plans for seed in plan.seeds)),
+        }
+    )
+
+
+def _unlike(environments: Sequence[Environment], throughputs: Iterable[Throughput]) -> list[str]:
+    """What keeps the runs, or the scenarios, from being like for like."""
+    unlike = []
+    for field in _SAME_MACHINE:
+        if any(
+            getattr(environment, field) != getattr(environments[0], field) for environment in environments
+        ):
+            unlike.append(
+                f"the runs' environments differ in {field}: ratios pair within a run, medians mix the runs"
+            )
+    sizes = {(t.batch_size, t.image_size) for t in throughputs}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{batch} × {side} px" for batch, side in sorted(sizes))
+        unlike.append(f"the throughputs are not of one batch and image size ({shown}), so not like for like")
+    return unlike

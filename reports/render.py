@@ -1,0 +1,158 @@
+"""One report for a browser (HTML), a CI step summary (Markdown) and a terminal (rich), the verdict first."""
+
+import base64
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich.console import Console
+from rich.text import Text
+
+from reports.figures import pictures
+from reports.frames import samples_csv
+from reports.load import Report, load_report
+from reports.summary import summarise
+from reports.svg import SCENARIO_COLOURS
+from reports.tables import (
+    environment_table,
+    markdown_table,
+    markdown_text,
+    recipe_table,
+    result_tables,
+    rich_table,
+    scenario_table,
+)
+from reports.text import printable
+from reports.verdict import verdict
+from vicreg_fast.errors import RecordError
+
+SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
+"""Beside each tone's colour, so that colour is never alone in saying it."""
+
+
+def render_html(report: Report) -> str:
+    """One self-contained page: no script, no network request; equal records give equal bytes."""
+    summary = summarise(report)
+    templates = Templates(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    records = "".join(record.model_dump_json() + "\n" for record in report.records)
+    return templates.get_template("report.html.j2").render(
+        plan=report.plan,
+        verdict=verdict(report),
+        symbols=SYMBOLS,
+        pictures=[(picture, Markup(picture.svg)) for picture in pictures(report)],
+        scenarios=[
+            (scenario, summary.colour(scenario.name) % SCENARIO_COLOURS) for scenario in report.plan.scenarios
+        ],
+        tables=result_tables(summary),
+        environment=environment_table(report),
+        recipe=recipe_table(report),
+        report=report,
+        downloads={
+            "records.jsonl": _data_url("application/jsonl", records),
+            "samples.csv": _data_url("text/csv", samples_csv(report)),
+        },
+    )
+
+
+def render_markdown(report: Report) -> str:
+    """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
+    said = verdict(report)
+    summary = summarise(report)
+    lines = [
+        f"## {markdown_text(report.plan.contender)} against {markdown_text(report.plan.baseline)}",
+        "",
+        f"**{SYMBOLS[said.tone]} {markdown_text(said.headline)}**",
+        "",
+        *(f"- {markdown_text(sentence)}" for sentence in (*said.others, *said.context)),
+        "",
+    ]
+    if said.caveats:
+        lines += [
+            "### Before you believe it",
+            "",
+            *(f"- {markdown_text(caveat)}" for caveat in said.caveats),
+            "",
+        ]
+    if report.problems:
+        lines += [
+            "### Problems with the records",
+            "",
+            *(f"- {markdown_text(line)}" for line in report.problems),
+            "",
+        ]
+    tables = (*result_tables(summary), scenario_table(report), environment_table(report))
+    lines += [part for table in tables for part in markdown_table(table).split("\n")]
+    command = printable(report.plan.command).replace("`", "'")
+    return "\n".join([*lines, f"Data: {markdown_text(report.plan.data)}. Made by `{command}`.", ""])
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The verdict and the result tables, for a terminal."""
+    said = verdict(report)
+    style = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}[said.tone]
+    console.print(Text(f"{SYMBOLS[said.tone]} {printable(said.headline)}", style=style))
+    for sentence in (*said.others, *said.context):
+        console.print(Text(printable(sentence)))
+    for caveat in (*said.caveats, *report.problems):
+        console.print(Text(f"! {printable(caveat)}", style="yellow"))
+    for table in result_tables(summarise(report)):
+        console.print(rich_table(table))
+
+
+def write_report(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    """Reads record files and writes `report.html`, `report.md` and `samples.csv` into the folder `out`, made
+    if missing.
+
+    Gives the name of each to its path. Each is written whole or not at all. Raises RecordError, in one line,
+    when a record file cannot be read (see `load_report`) or `out` cannot be written.
+    """
+    report = load_report(paths)
+    contents = {
+        "report.html": render_html(report),
+        "report.md": render_markdown(report),
+        "samples.csv": samples_csv(report),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return {name: _write(out / name, text) for name, text in contents.items()}
+    except OSError as error:
+        raise RecordError(
+            f"{out}: the report cannot be written there ({error.strerror}); choose another --out"
+        ) from error
+
+
+def _write(path: Path, text: str) -> Path:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files for their owner alone; a report is to be served and shared.
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _data_url(media_type: str, text: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(text.encode('utf-8')).decode('ascii')}"
+
+
+def _finalize(value: Any) -> Any:
+    """Every text of a record is made printable where it enters the page; our own markup stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
