@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from vicreg_fast.loss.gram import add_gram_gradient_, gram_covariance
-from vicreg_fast.loss.plan import VIEWS, Form, accumulation_dtype
+from vicreg_fast.loss.numerics import accumulation_dtype, squared_norm
+from vicreg_fast.loss.plan import VIEWS, Form
 from vicreg_fast.loss.presets import Objective
 from vicreg_fast.loss.primal import add_primal_gradient_, primal_covariance
 
@@ -52,8 +53,10 @@ def value_and_gradient(
     divisor = objective.preset.invariance_divisor(N, D)
 
     centred_VND = torch.empty(VIEWS, N, D, dtype=dtype, device=x_ND.device)
+    # One row is taken off before the mean is: a large common offset then costs the mean no digits.
     for z_ND, centred_ND in zip((x_ND, y_ND), centred_VND, strict=True):
-        torch.sub(z_ND, z_ND.mean(dim=0, dtype=dtype), out=centred_ND)
+        torch.sub(z_ND, z_ND[0].to(dtype), out=centred_ND)
+    centred_VND.sub_(centred_VND.mean(dim=1, keepdim=True))
     work_VND = torch.square(centred_VND)
     variance_VD = work_VND.sum(dim=1).div_(N - 1)
     std_VD = variance_VD.add(objective.epsilon).sqrt_()
@@ -62,7 +65,7 @@ def value_and_gradient(
 
     # The squares are spent: their memory takes the difference of the views, and then the gradient.
     difference_ND = torch.sub(x_ND, y_ND.to(dtype), out=work_VND[1])
-    invariance = torch.linalg.vector_norm(difference_ND).square() / divisor
+    invariance = (squared_norm(difference_ND) / divisor).to(dtype)
 
     if form == "gram":
         covariance, product = gram_covariance(centred_VND, variance_VD, _ALL_ROWS)

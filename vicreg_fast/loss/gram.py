@@ -18,16 +18,18 @@ zc_ij·dzc_ij, hence
 The columns of zc sum to zero, and so do those of G·zc and zc ⊙ v: the gradient for Z is the gradient for
 zc, as it stands.
 
-G and v carry their division by N−1, so that no square of a sum over the batch is ever formed: entries are
-of the order of v·D/N. The two squared norms nearly cancel where D is close to N and columns are nearly
-uncorrelated; they are summed and subtracted in float64, whose cost is that of N² additions. (For D ≥ 2N no
-cancellation is possible: rank(G) < N gives ‖G‖_F² ≥ (Σv)²/(N−1).)
+G and v carry their division by N−1, so that no square of a sum over the batch is ever formed. For D ≥ 2N
+the subtraction is safe: rank(G) < N gives ‖G‖_F² ≥ (Σv)²/(N−1) > 2·Σv² at equal variances. As D comes down
+to N it can cancel, where columns are uncorrelated: the error is then a rounding of v², not of the term. For
+D ≤ N the covariance form is less work as well, and is what the plan takes.
 
 Legend: V = views, n = rows differentiated here, N = rows of the batch, D = embedding dimension.
 """
 
 import torch
 from torch import Tensor
+
+from vicreg_fast.loss.numerics import squared_norm
 
 
 def gram_covariance(centred_VND: Tensor, variance_VD: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
@@ -42,8 +44,8 @@ def gram_covariance(centred_VND: Tensor, variance_VD: Tensor, rows: slice) -> tu
     gram_VnN = torch.baddbmm(
         centred_VND.new_empty(V, n, N), local_VnD, centred_VND.mT, beta=0, alpha=1 / (N - 1)
     )
-    all_pairs = torch.linalg.vector_norm(gram_VnN, dtype=torch.float64).square()
-    diagonal = torch.linalg.vector_norm(variance_VD, dtype=torch.float64).square() * (n / N)
+    all_pairs = squared_norm(gram_VnN)
+    diagonal = squared_norm(variance_VD) * (n / N)
     return ((all_pairs - diagonal) / D).to(centred_VND.dtype), gram_VnN
 
 
@@ -65,4 +67,4 @@ def add_gram_gradient_(
     scale = weight * 4 / (D * (N - 1))
     by_column_VD = torch.sub(column_VD, variance_VD, alpha=scale)
     gradient_VnD.addcmul_(centred_VND[:, rows], by_column_VD.unsqueeze(1))
-    gradient_VnD.baddbmm_(gram_VnN, centred_VND, alpha=scale)
+    torch.baddbmm(gradient_VnD, gram_VnN, centred_VND, alpha=scale, out=gradient_VnD)

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 
 from vicreg_fast.errors import UsageError
+from vicreg_fast.loss.numerics import accumulation_dtype
 from vicreg_fast.loss.presets import require_name
 
 Form = Literal["gram", "covariance"]
@@ -48,11 +49,6 @@ class LossPlan:
     @property
     def flops(self) -> int:
         return self.flops_forward + self.flops_backward
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What means, products and sums are computed in: float64 for float64, float32 for anything shorter."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @lru_cache(maxsize=256)

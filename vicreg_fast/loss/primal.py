@@ -19,6 +19,8 @@ Legend: V = views, n = rows differentiated here, N = rows of the batch, D = embe
 import torch
 from torch import Tensor
 
+from vicreg_fast.loss.numerics import squared_norm
+
 
 def primal_covariance(centred_VND: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
     """These rows' share of the covariance term of all views, 0-d, and E (V, D, D), both in the dtype of
@@ -32,8 +34,8 @@ def primal_covariance(centred_VND: Tensor, rows: slice) -> tuple[Tensor, Tensor]
         centred_VND.new_empty(V, D, D), centred_VND.mT, centred_VND, beta=0, alpha=1 / (N - 1)
     )
     off_diagonal_VDD.diagonal(dim1=1, dim2=2).zero_()
-    term = torch.linalg.vector_norm(off_diagonal_VDD).square() * (n / (N * D))
-    return term, off_diagonal_VDD
+    term = squared_norm(off_diagonal_VDD) * (n / (N * D))
+    return term.to(centred_VND.dtype), off_diagonal_VDD
 
 
 def add_primal_gradient_(
@@ -51,4 +53,5 @@ def add_primal_gradient_(
     _, N, D = centred_VND.shape
     local_VnD = centred_VND[:, rows]
     gradient_VnD.addcmul_(local_VnD, column_VD.unsqueeze(1))
-    gradient_VnD.baddbmm_(local_VnD, off_diagonal_VDD, alpha=weight * 4 / (D * (N - 1)))
+    scale = weight * 4 / (D * (N - 1))
+    torch.baddbmm(gradient_VnD, local_VnD, off_diagonal_VDD, alpha=scale, out=gradient_VnD)
