@@ -1,8 +1,9 @@
 """Views by NVIDIA DALI: on the CPU alone, or decoded by a GPU's own decoder with all else on the GPU.
 
-The order of the images is a global shuffle: the reader gets the files in an order drawn from the seed, and shuffles the whole
-list anew after every epoch, alike on every rank. Its epochs are padded to whole batches; the padded batch is run and dropped,
-so every rank has the same number of steps. DALI draws the augmentation's random numbers, and its checkpoint restores them.
+The order of the images is a global shuffle: the reader gets the files in an order drawn from the seed, and
+shuffles the whole list anew after every epoch, alike on every rank. Its epochs are padded to whole batches;
+the padded batch is run and dropped, so every rank has the same number of steps. DALI draws the augmentation's
+random numbers, and its checkpoint restores them.
 """
 
 import importlib.util
@@ -18,6 +19,7 @@ from pipelines.manifest import Manifest
 from pipelines.position import Position
 from pipelines.sampling import derived_seed, epoch_order, steps_in_epoch
 from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.torchvision_views import Failure, undecodable
 from vicreg_fast.errors import CheckpointError, DataError, UsageError
 
 PREFETCH = 2
@@ -48,10 +50,11 @@ def require_dali() -> None:
 
 
 class DaliViews:
-    """A ViewPipeline. Arguments are as in `pipelines.factory.make_views`; `workers` are DALI's threads, at least one.
+    """A ViewPipeline. Arguments are as in `pipelines.factory.make_views`; `workers` are DALI's threads, at
+    least one.
 
-    Raises UsageError when DALI is not installed or has no such device, and DataError when the set is smaller than a batch
-    or, while iterating, when a file cannot be decoded.
+    Raises UsageError when DALI is not installed or has no such device, and DataError when the set is smaller
+    than a batch or, while iterating, when a file cannot be decoded.
     """
 
     name = "dali"
@@ -154,7 +157,8 @@ class DaliViews:
         from nvidia.dali.plugin.pytorch import feed_ndarray
 
         side = self.contract.image_size
-        # On a stream of its own: the copy waits for DALI, and not for the steps that are queued on the current stream.
+        # On a stream of its own: the copy waits for DALI, and not for the steps that are queued on the
+        # current stream.
         with torch.cuda.stream(self._copies):
             view = torch.empty(
                 (self.contract.batch_size, side, side, 3), dtype=torch.uint8, device=self.contract.device
@@ -167,14 +171,16 @@ class DaliViews:
         return label.to(self.contract.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, and DALI's checkpoint as a uint8 tensor, empty at the very start. See `pipelines.position.Position`."""
+        """The position (`pipelines.position`), and DALI's checkpoint as a uint8 tensor, empty at the very
+        start."""
         if self._pipeline is not None and self._checkpoint is None:
             self._checkpoint = self._pipeline.checkpoint()
         held = np.frombuffer(self._checkpoint or b"", dtype=np.uint8).copy()
         return {**self.position.state_dict(), "checkpoint": torch.from_numpy(held), "dali": _dali_version()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set, run or DALI."""
+        """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set,
+        run or DALI."""
         position = self.position.restored(state)
         checkpoint = state.get("checkpoint")
         if not (isinstance(checkpoint, torch.Tensor) and checkpoint.dtype == torch.uint8):
@@ -198,11 +204,9 @@ class DaliViews:
 
     def _explained(self, error: RuntimeError) -> Exception:
         text = str(error)
-        for index in range(len(self.manifest)):
-            if self.manifest.path(index) in text:
-                return DataError(
-                    f"{self.manifest.path(index)}: DALI cannot decode it; `vicreg-fast data check` finds such files"
-                )
+        for path in map(self.manifest.path, range(len(self.manifest))):
+            if path in text:
+                return undecodable(Failure(path, "DALI cannot"))
         line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
         return DataError(
             f"{self.manifest.root}: DALI stopped ({line[:160]}); `vicreg-fast data check` finds damaged files, "
@@ -220,10 +224,9 @@ def views_pipeline(
     checkpoint: bytes | None,
 ) -> Any:
     """The nvidia.dali.Pipeline of two random views, (n, S, S, 3) uint8 each, and int32 labels on the CPU."""
-    import nvidia.dali.fn as fn
-    from nvidia.dali import pipeline_def, types
+    from nvidia.dali import pipeline_def
 
-    from pipelines.dali_ops import random_nodes, render_view
+    from pipelines.dali_ops import fn, random_nodes, render_view, types
 
     on_gpu = device.type == "cuda"
     decoder = {"device": "mixed", "hw_decoder_load": HW_DECODER_LOAD} if on_gpu else {"device": "cpu"}
@@ -240,7 +243,8 @@ def views_pipeline(
             pad_last_batch=True,
             name="reader",
         )
-        # No orientation from EXIF, as in the official code. No decoding of a region on the GPU: reported to crash.
+        # No orientation from EXIF, as in the official code. No decoding of a region on the GPU: reported to
+        # crash.
         image = fn.decoders.image(encoded, output_type=types.RGB, adjust_orientation=False, **decoder)
         shape = fn.peek_image_shape(encoded, adjust_orientation=False)
         views = [render_view(image, random_nodes(spec, shape), position.image_size, on_gpu) for spec in specs]
@@ -263,13 +267,13 @@ def views_pipeline(
 def render_fixed(
     images: list[Image.Image], parameters: list[ViewParameters], image_size: int
 ) -> torch.Tensor:
-    """(n, S, S, 3) uint8: DALI's CPU operators on RGB images with fixed parameters, to compare back ends with."""
+    """(n, S, S, 3) uint8: DALI's CPU operators on RGB images with fixed parameters, to compare back ends
+    with."""
     require_dali()
-    import nvidia.dali.fn as fn
     from nvidia.dali import pipeline_def
     from nvidia.dali.plugin.pytorch import feed_ndarray
 
-    from pipelines.dali_ops import fixed_nodes, render_view
+    from pipelines.dali_ops import fixed_nodes, fn, render_view
 
     pixels = [np.asarray(image) for image in images]
 

@@ -60,9 +60,10 @@ def make_views(
 ) -> ViewPipeline:
     """A pipeline of two views.
 
-    `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes (torchvision) or
-    threads (DALI), 0 for the cores at most 16; batches come on `device`. Raises UsageError for an unknown augmentation or
-    kind and for DALI where it is not installed, DataError when the set is smaller than a batch.
+    `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes
+    (torchvision) or threads (DALI), 0 for the cores at most 16; batches come on `device`. Raises UsageError
+    for an unknown augmentation or kind and for DALI where it is not installed, DataError when the set is
+    smaller than a batch.
     """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"augmentation {augmentation!r}: must be {' or '.join(AUGMENTATIONS)}")

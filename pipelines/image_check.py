@@ -1,7 +1,8 @@
 """One image file: whether both back ends read it, and its RGB pixels by Pillow.
 
-Which files both read was found by experiment (DALI 2.4 on CPU, Pillow 13; the table is in docs/PIPELINES.md). What only one
-of them reads, or what they read differently, is refused for both, so that a data set is the same whatever reads it.
+Which files both read was found by experiment (DALI 2.4 on CPU, Pillow 13; the table is in docs/PIPELINES.md).
+What only one of them reads, or what they read differently, is refused for both, so that a data set is the
+same whatever reads it.
 """
 
 from dataclasses import dataclass
@@ -29,14 +30,16 @@ READ_ERRORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`reason` is None for a usable image, otherwise why it is not, in words. Sizes are in pixels, 0 when unknown."""
+    """`reason` is None for a usable image, otherwise why it is not, in words. Sizes are in pixels, 0 when
+    unknown."""
 
     reason: str | None
     height: int = 0
     width: int = 0
     format: str = ""
     lasting: bool = True
-    """False when the reason is the file's access and not its content: a change of rights leaves size and time as they were."""
+    """False when the reason is the file's access and not its content: a change of rights leaves size and
+    time as they were."""
 
 
 def check_image(path: Path, *, full: bool) -> Verdict:
@@ -79,7 +82,8 @@ def _check_opened(image: Image.Image, path: Path, full: bool) -> Verdict:
 
 
 def decode_rgb(path: str | Path) -> Image.Image:
-    """The image in 8-bit RGB, as DALI gives it: alpha is dropped, the EXIF orientation is not applied (as in the official code).
+    """The image in 8-bit RGB, as DALI gives it: alpha is dropped, the EXIF orientation is not applied (as in
+    the official code).
 
     Raises one of READ_ERRORS.
     """

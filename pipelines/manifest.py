@@ -1,7 +1,7 @@
 """Which images there are: discovery, a check of every file, and the identity of the set.
 
-Every file is checked before any pipeline sees it, because one corrupt or empty file ends a DALI pipeline. Files are never
-changed or deleted; what cannot be used is left out, and said.
+Every file is checked before any pipeline sees it, because one corrupt or empty file ends a DALI pipeline.
+Files are never changed or deleted; what cannot be used is left out, and said.
 """
 
 import hashlib
@@ -61,7 +61,8 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits, of the relative names and their sizes in bytes: equal for the same set in another place."""
+        """16 hex digits, of the relative names and their sizes in bytes: equal for the same set in another
+        place."""
         digest = hashlib.sha256()
         for name, size in zip(self.files, self.file_bytes, strict=True):
             digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
@@ -79,7 +80,8 @@ class Manifest:
         )
 
     def require_batch(self, batch_size: int, world_size: int = 1) -> None:
-        """Raises DataError unless every one of `world_size` ranks has `batch_size` images, and pretraining two."""
+        """Raises DataError unless every one of `world_size` ranks has `batch_size` images, and pretraining
+        two."""
         if len(self) < 2:
             raise DataError(
                 f"{self.root}: one usable image; pretraining needs at least 2, and a whole batch of them"
@@ -127,9 +129,10 @@ def load_manifest(
 ) -> Manifest:
     """The images under `root`, each checked.
 
-    `root` holds train/CLASS/* and test/CLASS/* (or val/CLASS/*), or CLASS/* alone, or images alone (label −1). The last two
-    are a train split only. `check="full"` decodes every file; "quick" trusts a JPEG's header and end marker. Hidden files are
-    not looked at. Raises DataError when the folder is missing, is no folder, cannot be listed, or holds no usable image.
+    `root` holds train/CLASS/* and test/CLASS/* (or val/CLASS/*), or CLASS/* alone, or images alone (label
+    −1). The last two are a train split only. `check="full"` decodes every file; "quick" trusts a JPEG's
+    header and end marker. Hidden files are not looked at. Raises DataError when the folder is missing, is no
+    folder, cannot be listed, or holds no usable image.
     """
     folder = _split_folder(Path(root), split)
     found, classes = _discover(folder)
@@ -190,7 +193,8 @@ def _split_folder(root: Path, split: Split) -> Path:
 
 
 def _discover(folder: Path) -> tuple[list[tuple[str, int, Stamp | None]], tuple[str, ...]]:
-    """(name, label, stamp) of every file, sorted by name, and the classes. The stamp is None where a file cannot be reached."""
+    """(name, label, stamp) of every file, sorted by name, and the classes. The stamp is None where a file
+    cannot be reached."""
     try:
         entries = sorted(
             (entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda e: e.name
@@ -244,6 +248,7 @@ def _verdicts(
             if progress is not None and (done % PROGRESS_EVERY == 0 or done == len(unknown)):
                 progress(done, len(unknown))
     kept = {name: verdict for name, verdict in verdicts.items() if name in stamps}
-    # A quick pass writes quick verdicts even for files once decoded whole: the stronger fact is not worth a second field.
+    # A quick pass writes quick verdicts even for files once decoded whole: the stronger fact is not worth a
+    # second field.
     write_verdicts(folder, stamps, kept, full=full)
     return verdicts

@@ -1,7 +1,8 @@
 """Verdicts on files, kept between runs in the user's cache folder.
 
-The cache only saves time: what cannot be read, is of another version or does not look right is ignored and written anew, and
-a folder that cannot be written means no cache. A verdict counts for as long as a file's size and time of change stay.
+The cache only saves time: what cannot be read, is of another version or does not look right is ignored and
+written anew, and a folder that cannot be written means no cache. A verdict counts for as long as a file's
+size and time of change stay.
 """
 
 import contextlib
@@ -34,7 +35,8 @@ def _cache_file(root: Path) -> Path:
 
 
 def read_verdicts(root: Path, stamps: dict[str, Stamp], *, full: bool) -> dict[str, Verdict]:
-    """Verdicts that still hold, by name; `full` takes only those of whole decodes. Empty when there is no usable cache."""
+    """Verdicts that still hold, by name; `full` takes only those of whole decodes. Empty when there is no
+    usable cache."""
     try:
         content = json.loads(_cache_file(root).read_text(encoding="utf-8"))
         if content["version"] != VERSION or content["root"] != str(root):
@@ -55,7 +57,8 @@ def read_verdicts(root: Path, stamps: dict[str, Stamp], *, full: bool) -> dict[s
 
 
 def write_verdicts(root: Path, stamps: dict[str, Stamp], verdicts: dict[str, Verdict], *, full: bool) -> None:
-    """Keeps the lasting verdicts; a folder that cannot be written is passed over, since the cache only saves time."""
+    """Keeps the lasting verdicts; a folder that cannot be written is passed over, since the cache only
+    saves time."""
     files = {
         name: [*stamps[name], full, verdict.reason, verdict.height, verdict.width, verdict.format]
         for name, verdict in verdicts.items()

@@ -10,7 +10,8 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """`step` batches of `epoch` have been given. The other fields must be equal for two streams to be the same."""
+    """`step` batches of `epoch` have been given. The other fields must be equal for two streams to be the
+    same."""
 
     pipeline: str
     data: str
@@ -34,7 +35,8 @@ class Position:
         return {"version": VERSION, **asdict(self)}
 
     def restored(self, state: dict[str, Any]) -> Self:
-        """This stream at the position of `state`. Raises CheckpointError, naming the first field that differs."""
+        """This stream at the position of `state`. Raises CheckpointError, naming the first field that
+        differs."""
         if state.get("version") != VERSION:
             raise CheckpointError(
                 f"loader state: version {state.get('version')!r} is not {VERSION}; start the run anew"

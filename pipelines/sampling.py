@@ -1,6 +1,7 @@
 """Seeds and orders: which image comes when, and with which random numbers.
 
-All of it is a function of (seed, epoch, index), so any position can be returned to without replaying what came before it.
+All of it is a function of (seed, epoch, index), so any position can be returned to without replaying what
+came before it.
 """
 
 import hashlib
@@ -10,7 +11,8 @@ import torch
 
 
 def derived_seed(*parts: int) -> int:
-    """A 63-bit seed from integers in [−2⁶³, 2⁶³): nearby parts give unrelated seeds, which adding them would not."""
+    """A 63-bit seed from integers in [−2⁶³, 2⁶³): nearby parts give unrelated seeds, which adding them
+    would not."""
     digest = hashlib.blake2b(struct.pack(f"<{len(parts)}q", *parts), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

@@ -1,9 +1,9 @@
 """The augmentations as data: the one truth that both back ends implement.
 
-A view of an image is: bicubic random resized crop, horizontal flip, colour jitter (its four operations in a random order),
-grey, Gaussian blur, solarize, in that order (official code: facebookresearch/vicreg `augmentations.py:TrainTransform`).
-Crop boxes follow torchvision's `RandomResizedCrop.get_params`: area uniform, aspect ratio log-uniform, ten attempts, then the
-largest central box whose ratio is allowed.
+A view of an image is: bicubic random resized crop, horizontal flip, colour jitter (its four operations in a
+random order), grey, Gaussian blur, solarize, in that order (official code: facebookresearch/vicreg
+`augmentations.py:TrainTransform`). Crop boxes follow torchvision's `RandomResizedCrop.get_params`: area
+uniform, aspect ratio log-uniform, ten attempts, then the largest central box whose ratio is allowed.
 """
 
 import math
@@ -25,8 +25,8 @@ class ViewParameters:
     """(top, left, height, width) in pixels of the decoded image."""
     flip: bool
     jitter: tuple[tuple[JitterName, float], ...] | None
-    """The operations in the order they apply, with factors: 1 leaves brightness, contrast and saturation as they are; hue is in
-    turns of the colour circle, in [−0.5, 0.5], and 0 leaves it."""
+    """The operations in the order they apply, with factors: 1 leaves brightness, contrast and saturation
+    as they are; hue is in turns of the colour circle, in [−0.5, 0.5], and 0 leaves it."""
     gray: bool
     sigma: float | None
     """Of the Gaussian blur, in pixels of the view; None does not blur."""
@@ -54,14 +54,16 @@ class ViewSpec:
     sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float = 0.0
     solarize_threshold: int = 128
-    """Values at or above it are inverted; 128 makes solarizing min(x, 255 − x), which both back ends rely on."""
+    """Values at or above it are inverted; 128 makes solarizing min(x, 255 − x), which both back ends rely
+    on."""
 
     def __post_init__(self) -> None:
         if self.solarize_threshold != 128:
             raise ValueError("solarize_threshold: only 128 is implemented")
 
     def sample(self, generator: torch.Generator, height: int, width: int) -> ViewParameters:
-        """One view's parameters for an image of that size in pixels; only `generator` (of the CPU) is drawn from."""
+        """One view's parameters for an image of that size in pixels; only `generator` (of the CPU) is
+        drawn from."""
         uniform = iter(torch.rand(2 * CROP_ATTEMPTS + 12, generator=generator, dtype=torch.float64).tolist())
         crop = self._sample_crop([next(uniform) for _ in range(2 * CROP_ATTEMPTS + 2)], height, width)
         flip = next(uniform) < self.flip

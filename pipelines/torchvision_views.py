@@ -1,7 +1,8 @@
-"""Views by Pillow and torchvision in DataLoader workers: the baseline back end, and the one that runs everywhere.
+"""Views by Pillow and torchvision in DataLoader workers: the baseline back end, and the one that runs
+everywhere.
 
-Each worker makes whole batches. A batch is a function of (seed, epoch, step, rank) alone, so the number of workers changes
-nothing and any position can be returned to.
+Each worker makes whole batches. A batch is a function of (seed, epoch, step, rank) alone, so the number of
+workers changes nothing and any position can be returned to.
 """
 
 import signal
@@ -29,7 +30,8 @@ PREFETCH = 2
 def render_view(
     image: Image.Image, parameters: ViewParameters, image_size: int
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(S, S, 3) uint8: the view of an RGB image that `parameters` describe (official `augmentations.py:TrainTransform`)."""
+    """(S, S, 3) uint8: the view of an RGB image that `parameters` describe (official
+    `augmentations.py:TrainTransform`)."""
     side = [image_size, image_size]
     view = F.resized_crop(image, *parameters.crop, side, F.InterpolationMode.BICUBIC)
     if parameters.flip:
@@ -59,6 +61,16 @@ class Failure(NamedTuple):
     file: str
     reason: str
 
+    @classmethod
+    def of(cls, file: str, error: BaseException) -> "Failure":
+        return cls(file, getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def undecodable(failure: Failure) -> DataError:
+    return DataError(
+        f"{failure.file}: cannot be decoded ({failure.reason}); `vicreg-fast data check` finds such files"
+    )
+
 
 class _Batches(Dataset["ViewBatch | Failure"]):
     """Maps (epoch, indices of the images) to their batch, in the worker."""
@@ -77,7 +89,7 @@ class _Batches(Dataset["ViewBatch | Failure"]):
             try:
                 image = decode_rgb(path)
             except READ_ERRORS as error:
-                return Failure(path, getattr(error, "strerror", None) or str(error) or type(error).__name__)
+                return Failure.of(path, error)
             generator = sample_generator(self._seed, epoch, index)
             for view, spec in enumerate(self._specs):
                 parameters = spec.sample(generator, image.height, image.width)
@@ -106,9 +118,11 @@ class _Keys(Sampler[tuple[int, list[int]]]):
 
 
 class TorchvisionViews:
-    """A ViewPipeline. Arguments are as in `pipelines.factory.make_views`; `workers` = 0 works in this process.
+    """A ViewPipeline. Arguments are as in `pipelines.factory.make_views`; `workers` = 0 works in this
+    process.
 
-    Raises DataError when the set is smaller than a batch, and while iterating when a file can no longer be read.
+    Raises DataError when the set is smaller than a batch, and while iterating when a file can no longer be
+    read.
     """
 
     name = "torchvision"
@@ -145,8 +159,8 @@ class TorchvisionViews:
             batch_size=None,
             sampler=_Keys(self),
             num_workers=workers,
-            collate_fn=_as_is,
-            worker_init_fn=_ignore_interrupts,
+            collate_fn=as_is,
+            worker_init_fn=ignore_interrupts,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers > 0 else None,
             pin_memory=device.type == "cuda",
@@ -167,9 +181,7 @@ class TorchvisionViews:
             self._batches = iter(self._loader)
         batch = next(self._batches)
         if isinstance(batch, Failure):
-            raise DataError(
-                f"{batch.file}: cannot be decoded ({batch.reason}); `vicreg-fast data check` finds such files"
-            )
+            raise undecodable(batch)
         device = self.contract.device
         if device.type == "cuda":
             batch = ViewBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
@@ -181,7 +193,8 @@ class TorchvisionViews:
         return self.position.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set or run."""
+        """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set or
+        run."""
         self.position = self.position.restored(state)
         self._batches = None
 
@@ -191,10 +204,11 @@ class TorchvisionViews:
         self._loader = None
 
 
-def _as_is(batch: ViewBatch | Failure) -> ViewBatch | Failure:
+def as_is(batch: Any) -> Any:
+    """A collate function for what is whole already."""
     return batch
 
 
-def _ignore_interrupts(_: int) -> None:
+def ignore_interrupts(_: int) -> None:
     """Ctrl-C reaches the whole process group; the parent alone decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
