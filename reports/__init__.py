@@ -1,1 +1,1 @@
-"""Reports: what the records say, in a sentence, in tables and in pictures. Reads records only, never torch."""
+"""Reports: what the records say, in sentences, tables and pictures. Reads records only, never torch."""

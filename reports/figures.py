@@ -8,13 +8,14 @@ import statistics
 from dataclasses import dataclass
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from bench.record import Mode
 from reports.drawing import LABEL, ROW, bar, dots, floor_lines, height, label_rows, value_beside, whisker
 from reports.load import FLOORS, Report
 from reports.summary import Summary, summarise
 from reports.svg import INK, PAPER, canvas, scenario_colour, style, to_svg
-from reports.text import GIB, MIB, amount, memory, percent, plural, shortened, times
+from reports.text import GIB, MIB, amount, memory, percent, plural, printable, shortened, times
 
 PLACES: dict[Mode, str] = {"end-to-end": "End to end", "compute-only": "Compute only (one cached batch)"}
 
@@ -69,9 +70,8 @@ def _throughput(summary: Summary) -> Picture | None:
             label_rows(ax, shown[mode], PLACES[mode])
             ax.set_xlim(0, greatest * 1.2)
         axes[-1].set_xlabel("pairs of views per second")
-        svg = to_svg(figure, name="throughput", alt=alt)
-    caption = "Bar: median over rounds. Line: its 95 % interval. Dots: the rounds. Longer is faster."
-    return Picture(name="throughput", title=title, caption=caption, alt=alt, svg=svg)
+        caption = "Bar: median over rounds. Line: its 95 % interval. Dots: the rounds. Longer is faster."
+        return _finished(figure, name="throughput", title=title, caption=caption, alt=alt)
 
 
 def _ratios(summary: Summary) -> Picture | None:
@@ -120,11 +120,8 @@ def _ratios(summary: Summary) -> Picture | None:
             ax.set_xlim(low - 0.08 * room, high + 0.22 * room)
             label_rows(ax, names, PLACES[mode])
         axes[-1].set_xlabel(f"pairs/s ÷ {shortened(baseline, LABEL)} in the same round")
-        svg = to_svg(figure, name="ratios", alt=alt)
-    caption = (
-        f"Dots: rounds. Diamond and line: median and its 95 % interval. The vertical line at 1 is {baseline}."
-    )
-    return Picture(name="ratios", title=title, caption=caption, alt=alt, svg=svg)
+        caption = f"Dots: rounds. Diamond and line: median and 95 % interval. At 1: {baseline}."
+        return _finished(figure, name="ratios", title=title, caption=caption, alt=alt)
 
 
 def _memory(summary: Summary) -> Picture | None:
@@ -155,9 +152,8 @@ def _memory(summary: Summary) -> Picture | None:
             label_rows(ax, list(sizes), label)
             ax.set_xlim(0, greatest / unit * 1.28)
         axes[-1].set_xlabel(unit_name)
-        svg = to_svg(figure, name="memory", alt=alt)
-    caption = "Peak of each scenario's processes while throughput was measured. Shorter is less."
-    return Picture(name="memory", title=title, caption=caption, alt=alt, svg=svg)
+        caption = "Peak of each scenario's processes while throughput was measured. Shorter is less."
+        return _finished(figure, name="memory", title=title, caption=caption, alt=alt)
 
 
 def _accuracy(summary: Summary) -> Picture | None:
@@ -189,9 +185,8 @@ def _accuracy(summary: Summary) -> Picture | None:
         label_rows(ax, names, "")
         floor_lines(ax, len(names), {floor.subject: 100 * floor.mean for floor in floors})
         ax.set_xlabel("linear top-1 accuracy (%)")
-        svg = to_svg(figure, name="accuracy", alt=alt)
-    caption = "Dots: seeds. Bar: their mean. Dashed: what the same probe reaches without pretraining."
-    return Picture(name="accuracy", title=title, caption=caption, alt=alt, svg=svg)
+        caption = "Dots: seeds. Bar: their mean. Dashed: what the same probe reaches without pretraining."
+        return _finished(figure, name="accuracy", title=title, caption=caption, alt=alt)
 
 
 def _curves(summary: Summary) -> Picture | None:
@@ -223,9 +218,14 @@ def _curves(summary: Summary) -> Picture | None:
         ax.set_xlabel("training time (s), without the probes")
         ax.set_ylabel("linear top-1 accuracy (%)")
         figure.legend(loc="outside upper left", ncols=min(3, len(names)), frameon=False, handlelength=1.2)
-        svg = to_svg(figure, name="curves", alt=alt)
-    caption = "One line a seed. Further up and to the left is better."
-    return Picture(name="curves", title=_curve_title(summary), caption=caption, alt=alt, svg=svg)
+        caption = "One line a seed. Further up and to the left is better."
+        return _finished(figure, name="curves", title=_curve_title(summary), caption=caption, alt=alt)
+
+
+def _finished(figure: Figure, *, name: str, title: str, caption: str, alt: str) -> Picture:
+    """To be called inside the style's context: an SVG is styled as it is saved."""
+    alt = printable(alt)
+    return Picture(name=name, title=title, caption=caption, alt=alt, svg=to_svg(figure, name=name, alt=alt))
 
 
 def _curve_title(summary: Summary) -> str:

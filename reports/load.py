@@ -19,7 +19,7 @@ FLOORS = ("random-trunk", "raw-pixels")
 
 MOST_SECONDS = 1e9
 MOST_RATE = 1e12
-"""No measurement reaches these: what lies beyond is a broken record, and would break the axis it is drawn on."""
+"""No measurement reaches these: what lies beyond is a broken record, and would break its axis."""
 
 _SAME_PLAN = ("recipe_fingerprint", "data", "device", "baseline", "contender", "accuracy_margin_points")
 _SAME_MACHINE = ("processor", "cores", "gpu", "gpu_count", "driver", "versions", "commit")

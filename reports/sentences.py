@@ -25,7 +25,7 @@ LOADER_BOUND = 1.1
 
 
 def compare(summary: Summary, scenario: str) -> str:
-    """One sentence: `scenario` against the baseline in speed, memory and accuracy, and which of them failed."""
+    """One sentence: `scenario` against the baseline in speed, memory and accuracy, and what failed."""
     baseline = summary.plan.baseline
     if scenario == baseline:
         sentence = _alone(summary, scenario)

@@ -1,4 +1,4 @@
-"""Every number of a report, computed once by `bench.compare`; sentences, tables and pictures write them down."""
+"""Every number of a report, computed once by `bench.compare`; others only write them down."""
 
 import statistics
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ from bench.compare import (
     memory_over_start,
     memory_ratio,
     paired_ratio,
-    throughput_ratio,
 )
 from bench.record import Mode, Plan
 from reports.load import FLOORS, Report
@@ -89,7 +88,7 @@ class Summary:
 
 @lru_cache(maxsize=2)
 def summarise(report: Report) -> Summary:
-    """All statistics of a report, kept for the latest two: a bootstrap of thousands of rounds takes its time."""
+    """All statistics of a report, kept for the latest two: a bootstrap of many rounds takes its time."""
     names = _scenario_names(report)
     rates = {(name, mode): rate for name in names for mode in MODES if (rate := _rate(report, name, mode))}
     return Summary(
@@ -124,6 +123,9 @@ def _rate(report: Report, scenario: str, mode: Mode) -> Rate | None:
         return None
     baseline = report.plan.baseline
     base = _by_round(report, baseline, mode) if scenario != baseline else {}
+    common = [r for r in by_round if r in base]
+    # What `bench.compare.throughput_ratio` computes, without its second pass over every window.
+    ratio = paired_ratio([base[r] for r in common], [by_round[r] for r in common]) if common else None
     timed = [
         t for t in report.throughputs if (t.scenario, t.mode) == (scenario, mode) and t.loader_wait_seconds
     ]
@@ -134,8 +136,8 @@ def _rate(report: Report, scenario: str, mode: Mode) -> Rate | None:
         mode=mode,
         by_round=by_round,
         median=median_interval(list(by_round.values())),
-        ratio=throughput_ratio(report.throughputs, baseline, scenario, mode) if base else None,
-        paired=tuple(by_round[r] / base[r] for r in by_round if r in base),
+        ratio=ratio,
+        paired=tuple(by_round[r] / base[r] for r in common),
         loader_wait=waited / total if timed else None,
     )
 

@@ -122,7 +122,8 @@ def _themed(body: str, name: str) -> str:
     """Colours as variables and fonts as the page's, inside tags only: a label may look like a colour."""
 
     def in_tag(tag: re.Match[str]) -> str:
-        text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", tag[0])
+        text = re.sub(r"font-family: [^;\"]*;? ?", "", tag[0])
+        text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
         return re.sub(r"(?<=: )#[0-9a-f]{6}\b", variable, text)
 
     def variable(colour: re.Match[str]) -> str:

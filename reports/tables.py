@@ -97,9 +97,7 @@ def environment_table(report: Report) -> Table:
     rows = []
     for field, *values in frame.itertuples(index=False):
         sized = str(field).endswith("_bytes")
-        shown = [
-            NOTHING if v is None or v != v else f"{v / GIB:.1f} GiB" if sized else str(v) for v in values
-        ]
+        shown = [NOTHING if v is None else f"{v / GIB:.1f} GiB" if sized else str(v) for v in values]
         rows.append((str(field).removesuffix("_bytes").replace("_", " ") if sized else str(field), *shown))
     return Table(
         title="Environment", columns=tuple(frame.columns), rows=tuple(rows), names=len(frame.columns)

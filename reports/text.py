@@ -1,7 +1,6 @@
 """How numbers and names are written, the same in every output."""
 
 import math
-import unicodedata
 
 from bench.compare import Interval
 
@@ -12,18 +11,10 @@ NOTHING = "–"
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without control or bidirectional-override characters: a record may come from
-    anyone."""
-    shown = "".join(
-        " "
-        if character.isspace()
-        else "�"
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co")
-        else character
-        for character in text
-    )
-    # U+FFFE and U+FFFF are not characters of XML.
-    return shown.replace("\ufffe", "�").replace("\uffff", "�").strip()
+    """`text` on one line without control or formatting characters: a record may come from anyone."""
+    if text.isprintable():
+        return text.strip()
+    return "".join(c if c.isprintable() else " " if c.isspace() else "�" for c in text).strip()
 
 
 def shortened(text: str, length: int) -> str:

@@ -1,0 +1,226 @@
+"""The page is one file that asks for nothing, shows what a record holds as text, and never varies."""
+
+import base64
+import io
+import os
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.record import Environment, Plan, read_records
+from reports.load import load_report
+from reports.render import print_report, render_html, render_markdown, write_report
+from reports.summary import summarise
+from reports.verdict import verdict
+from vicreg_fast.errors import RecordError
+
+HOSTILE = '</style><script>alert(1)</script><img src="http://evil.test/x" onerror=alert(2)>\x1b[31m\u202e'
+VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle", "line"}
+
+
+class Page(HTMLParser):
+    """Tags in order, with their attributes, and the text outside of them; fails on tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+def assert_self_contained(page: Page, html: str) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "img", "iframe", "object", "embed", "base", "form"), tag
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href", "action", "poster", "srcset", "data"):
+                assert str(value).startswith(("#", "data:")), (tag, name, value)
+            elif not name.startswith("xmlns") and name != "aria-label":
+                assert "url(h" not in str(value)
+                assert "url(/" not in str(value)
+    styles = re.findall(r"<style>(.*?)</style>", html, flags=re.DOTALL)
+    assert len(styles) == 1
+    assert "url(" not in styles[0]
+    assert "@import" not in styles[0]
+
+
+def test_the_page_asks_for_nothing_and_nests(full_run) -> None:
+    html = render_html(full_run.report())
+    assert_self_contained(Page(html), html)
+
+
+def test_the_verdict_comes_first_then_pictures_numbers_and_the_rest(full_run) -> None:
+    report = full_run.report()
+    words = Page(render_html(report)).words
+    said = verdict(report)
+    places = [
+        words.index(text) for text in (said.headline, "Pictures", "Numbers", "Scenarios", "Everything else")
+    ]
+    assert places == sorted(places)
+    for text in (
+        *said.others,
+        *said.context,
+        "DALI decodes on the CPU: there is no GPU",
+        "gram (triton)",
+        "Test CPU",
+    ):
+        assert text in words
+
+
+def test_hostile_text_is_shown_as_text(new_run, new_scenario) -> None:
+    scenario = new_scenario(HOSTILE, description=HOSTILE, notes=(HOSTILE,), loss=HOSTILE)
+    run = new_run(
+        "baseline", scenario, contender=HOSTILE, command=HOSTILE, data=HOSTILE, recipe={HOSTILE: HOSTILE}
+    )
+    run.environment |= {"processor": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    run.throughput("baseline", [100.0] * 2).throughput(HOSTILE, [200.0] * 2).accuracy(
+        HOSTILE, [61.0], [(1.0, 50.0)]
+    )
+    run.memory(HOSTILE, 1.0).failure(HOSTILE, HOSTILE, HOSTILE)
+    html = render_html(run.report())
+    page = Page(html)
+    assert_self_contained(page, html)
+    assert "alert(1)</script>" in page.words
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    console = Console(file=io.StringIO(), width=100)
+    print_report(run.report(), console)
+    assert "\x1b" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_problems_and_failures_are_on_every_output(full_run) -> None:
+    full_run.failure("tuned", "throughput", "no C compiler")
+    report = full_run.line('{"schema_version": 3}\n{"torn').report()
+    console = Console(file=io.StringIO(), width=200)
+    print_report(report, console)
+    outputs = (Page(render_html(report)).words, console.file.getvalue())  # type: ignore[attr-defined]
+    for text in outputs:
+        assert "schema 3 is newer than this version reads (1); upgrade vicreg-fast" in text
+        assert "not a whole JSON object" in text
+        assert "no C compiler" in text
+    markdown = render_markdown(report)
+    assert "schema 3 is newer than this version reads (1); upgrade vicreg-fast" in markdown
+    assert "tuned failed during throughput: no C compiler" in markdown
+
+
+def test_markdown_begins_with_the_verdict(full_run) -> None:
+    report = full_run.report()
+    lines = render_markdown(report).splitlines()
+    assert lines[0] == "## fast against baseline"
+    assert lines[2] == f"**✓ {verdict(report).headline}**"
+    assert {"### Throughput", "### Memory", "### Linear accuracy", "### Environment"} <= set(lines)
+
+
+def test_every_record_can_be_taken_from_the_page(full_run, tmp_path: Path) -> None:
+    report = full_run.report()
+    links = {a["download"]: a["href"] for tag, a in Page(render_html(report)).tags if tag == "a"}
+    assert set(links) == {"records.jsonl", "samples.csv"}
+    body = base64.b64decode(str(links["records.jsonl"]).split(",", 1)[1])
+    (tmp_path / "taken.jsonl").write_bytes(body)
+    assert load_report([tmp_path / "taken.jsonl"]).records == report.records
+
+
+def test_an_unfinished_loss_and_an_empty_run_render(new_run) -> None:
+    assert "was not measured" in Page(render_html(new_run().report())).words
+    run = new_run().accuracy("fast", [61.0])
+    run.records[0] = run.records[0].model_copy(update={"final_loss": 1.5})
+    line = run.records[0].model_dump_json().replace("1.5", "NaN").replace('"seed":0', '"seed":1')
+    report = run.line(line + "\n").report()
+    assert len(report.accuracies) == 2
+    assert "nan" in Page(render_html(report)).words
+
+
+def test_equal_records_give_equal_bytes(full_run, tmp_path: Path) -> None:
+    path = full_run.write()
+    first = write_report([path], tmp_path / "one")
+    summarise.cache_clear()
+    second = write_report([path], tmp_path / "two" / "deeper")
+    assert set(first) == {"report.html", "report.md", "samples.csv"}
+    for name in first:
+        assert first[name].read_bytes() == second[name].read_bytes()
+
+
+def test_a_report_replaces_itself_and_leaves_nothing_else(full_run, tmp_path: Path) -> None:
+    path = full_run.write()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    write_report([path], out)
+    write_report([path], out)
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "mine.txt",
+        "report.html",
+        "report.md",
+        "samples.csv",
+    ]
+    assert (out / "report.html").stat().st_mode & 0o044 == 0o044
+    assert read_records(path)[1] == []
+
+
+def test_an_unwritable_folder_is_one_line(full_run, tmp_path: Path) -> None:
+    path = full_run.write()
+    occupied = tmp_path / "file"
+    occupied.write_text("kept")
+    for out in (occupied, occupied / "below"):
+        with pytest.raises(
+            RecordError, match=r"the report cannot be written there .*; choose another --out"
+        ) as caught:
+            write_report([path], out)
+        assert "\n" not in str(caught.value)
+    assert occupied.read_text() == "kept"
+
+
+def test_a_full_disk_leaves_the_old_report(full_run, tmp_path: Path, monkeypatch) -> None:
+    path, out = full_run.write(), tmp_path / "out"
+    write_report([path], out)
+    before = {entry.name: entry.read_bytes() for entry in out.iterdir()}
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RecordError, match="No space left on device"):
+        write_report([path], out)
+    assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before
+
+
+def test_ten_thousand_records_render_soon(new_run) -> None:
+    run = new_run("baseline", "tuned", "fast", rounds=1666)
+    for number, name in enumerate(("baseline", "tuned", "fast")):
+        for mode in ("end-to-end", "compute-only"):
+            run.throughput(name, [100.0 + 40 * number + round_ % 11 for round_ in range(1667)], mode)
+    header = [Environment(**run.environment), Plan(scenarios=run.scenarios, **run.plan)]
+    run.file.write_text("".join(record.model_dump_json() + "\n" for record in (*header, *run.records)))
+    assert len(run.records) == 10_002
+    start = time.perf_counter()
+    html = render_html(load_report([run.file]))
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.1f} s, {len(html) / 1e6:.1f} MB")
+    # Generous, for a busy machine: a cost that grows with the square of the rounds is what this catches.
+    assert seconds < 30
