@@ -65,7 +65,9 @@ def load_report(paths: Sequence[Path]) -> Report:
         if path.resolve() in seen:
             raise RecordError(f"{path}: given twice, which would count its rounds twice; name each file once")
         seen.add(path.resolve())
-        found, unreadable = read_records(path)
+        read, unreadable = read_records(path)
+        unreadable += [f"{path.name}: {fault}; left out" for record in read if (fault := _fault(record))]
+        found = [record for record in read if not _fault(record)]
         for kind, name in ((Environment, "environment"), (Plan, "plan")):
             if not any(isinstance(record, kind) for record in found):
                 why = f" ({unreadable[0]})" if unreadable else ""
@@ -75,19 +77,17 @@ def load_report(paths: Sequence[Path]) -> Report:
         problems += unreadable
         plans += [(path.name, record) for record in found if isinstance(record, Plan)]
         records += _numbered_on(found, first=_next_round(records))
-        problems += [f"{path.name}: {fault}; left out" for record in found if (fault := _fault(record))]
-    usable = [record for record in records if not _fault(record)]
-    environments = tuple(_of(usable, Environment))
-    throughputs = _latest(_of(usable, Throughput), lambda t: (t.scenario, t.mode, t.round), problems)
-    accuracies = _latest(_of(usable, Accuracy), lambda a: (a.subject, a.seed), problems)
+    environments = tuple(_of(records, Environment))
+    throughputs = _latest(_of(records, Throughput), lambda t: (t.scenario, t.mode, t.round), problems)
+    accuracies = _latest(_of(records, Accuracy), lambda a: (a.subject, a.seed), problems)
     problems += _unlike(environments, throughputs)
     return Report(
         environments=environments,
         plan=_merged(plans, problems),
         throughputs=tuple(throughputs),
-        memories=tuple(_of(usable, Memory)),
+        memories=tuple(_of(records, Memory)),
         accuracies=tuple(accuracies),
-        failures=tuple(_of(usable, Failure)),
+        failures=tuple(_of(records, Failure)),
         problems=tuple(problems),
     )
 
@@ -136,7 +136,7 @@ def _fault(record: Record) -> str | None:
     """Why a record that could be read cannot be a measurement; None when it can."""
     if isinstance(record, Throughput):
         return _throughput_fault(record)
-    if isinstance(record, Memory):
+    if isinstance(record, Memory | Environment):
         sizes = [value for name, value in record if name.endswith("_bytes") and value is not None]
         if not all(0 <= size < 2**63 for size in sizes):
             return f"{_name(record)}: a number of bytes that no machine has"

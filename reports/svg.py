@@ -32,7 +32,7 @@ _VARIABLES = {
 
 WIDTH = 460
 """Of every picture, in its own pixels: narrow, so that its text can still be read on a phone."""
-FONT_SIZE = 12.5
+FONT_SIZE = 13
 
 _STYLE = {
     "svg.fonttype": "none",

@@ -15,10 +15,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.compare import Interval
+from bench.record import Environment
 from reports.frames import environment_frame, memory_frame
 from reports.load import Report
 from reports.summary import MODES, Summary
-from reports.text import GIB, NOTHING, amount, decimals, percent, printable, signed, times
+from reports.text import GIB, NOTHING, amount, percent, printable, signed, span, times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +97,12 @@ def environment_table(report: Report) -> Table:
     frame = environment_frame(report)
     rows = []
     for field, *values in frame.itertuples(index=False):
-        sized = str(field).endswith("_bytes")
+        name = str(field)
+        sized = name.endswith("_bytes")
         shown = [NOTHING if v is None else f"{v / GIB:.1f} GiB" if sized else str(v) for v in values]
-        rows.append((str(field).removesuffix("_bytes").replace("_", " ") if sized else str(field), *shown))
+        # A package or a variable keeps its name as it is.
+        label = name.removesuffix("_bytes").replace("_", " ") if name in Environment.model_fields else name
+        rows.append((label, *shown))
     return Table(
         title="Environment", columns=tuple(frame.columns), rows=tuple(rows), names=len(frame.columns)
     )
@@ -171,8 +175,7 @@ def _estimate(interval: Interval | None, form: Callable[[float], str]) -> tuple[
     if interval.samples == 1:
         return form(interval.estimate), NOTHING
     if form is times:
-        digits = decimals(interval.estimate)
-        return times(interval.estimate), f"{interval.low:,.{digits}f}–{interval.high:,.{digits}f}"
+        return times(interval.estimate), span(interval)
     return form(interval.estimate), f"{form(interval.low)}–{form(interval.high)}"
 
 

@@ -40,10 +40,13 @@ def times(value: float) -> str:
 
 
 def span(interval: Interval) -> str:
-    """`low–high` with the digits of the estimate."""
+    """`low–high` with the digits of the estimate, and up to two more where both ends would read the same."""
     if interval.high >= 1e7:
         return f"{interval.low:.3g}–{interval.high:.3g}"
     digits = decimals(interval.estimate)
+    if interval.high - interval.low > 1e-6 * abs(interval.estimate):
+        for _ in range(2):
+            digits += f"{interval.low:.{digits}f}" == f"{interval.high:.{digits}f}"
     return f"{interval.low:,.{digits}f}–{interval.high:,.{digits}f}"
 
 

@@ -99,6 +99,20 @@ def test_an_accuracy_out_of_range_is_left_out_and_named(new_run, value: float) -
     assert "accuracy of fast, seed 7: linear_top1" in report.problems[0]
 
 
+def test_sizes_that_no_machine_has_are_named(new_run) -> None:
+    run = new_run().memory("fast", 1.0)
+    broken = json.loads(run.records[0].model_dump_json()) | {"host_peak_bytes": 10**400}
+    report = run.line(json.dumps(broken) + "\n").report()
+    assert len(report.memories) == 1
+    assert report.problems == (
+        "run-1.jsonl: memory of fast: a number of bytes that no machine has; left out",
+    )
+    other = new_run()
+    other.environment["memory_bytes"] = 10**400
+    with pytest.raises(RecordError, match=r"no environment record .*a number of bytes that no machine has"):
+        other.report()
+
+
 def test_a_measurement_made_twice_counts_once_and_is_named(new_run) -> None:
     report = new_run().throughput("fast", [100.0]).throughput("fast", [120.0]).report()
     (kept,) = report.throughputs

@@ -4,6 +4,8 @@ import base64
 import io
 import os
 import re
+import subprocess
+import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -208,6 +210,11 @@ def test_a_full_disk_leaves_the_old_report(full_run, tmp_path: Path, monkeypatch
     with pytest.raises(RecordError, match="No space left on device"):
         write_report([path], out)
     assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before
+
+
+def test_reports_import_no_torch() -> None:
+    code = "import sys, reports.render; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_ten_thousand_records_render_soon(new_run) -> None:

@@ -89,11 +89,14 @@ def test_frames_of_an_empty_run_keep_their_columns(new_run) -> None:
 
 
 def test_environment_has_every_field_and_version(new_run) -> None:
-    report = new_run().report()
+    run = new_run()
+    run.environment["environment_variables"] = {"OMP_NUM_THREADS": "4"}
+    report = run.report()
     frame = environment_frame(report).set_index("field")["value"]
     assert (frame["processor"], frame["torch"], frame["cores"]) == ("Test CPU", "2.15.0", 8)
     rows = dict(environment_table(report).rows)
-    assert (rows["memory"], rows["gpu"], rows["torch"]) == ("32.0 GiB", "–", "2.15.0")
+    assert (rows["memory"], rows["gpu count"], rows["torch"]) == ("32.0 GiB", "0", "2.15.0")
+    assert rows["OMP_NUM_THREADS"] == "4"
 
 
 def test_samples_are_every_raw_number_in_full(new_run) -> None:

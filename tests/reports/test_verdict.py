@@ -58,6 +58,12 @@ def test_an_interval_around_one_decides_nothing(measured) -> None:
     assert said.tone == "open"
 
 
+def test_a_narrow_interval_gets_the_digits_that_tell_its_ends_apart(measured) -> None:
+    said = verdict(measured(speeds=(211.0, 213.0)).report())
+    assert said.headline.startswith("fast is 2.1× as fast as baseline end to end (95 % interval 2.11–2.13)")
+    assert "(95 % interval 2.112–2.114)" in verdict(measured(speeds=(211.2, 211.4)).report()).headline
+
+
 def test_more_memory_is_said_with_a_but(measured) -> None:
     said = verdict(measured(host=3.0).report())
     assert ", but peaks at a larger 1.50× its memory, and" in said.headline
