@@ -105,6 +105,19 @@ def test_half_precision_does_not_overflow_where_the_plain_formula_does(form: str
     torch.testing.assert_close(vicreg_loss(x, y, form=form).double(), oracle, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("form", ["gram", "covariance"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_widened_before_anything_else(dtype: torch.dtype, form: str) -> None:
+    x, y = (_normal(seed, 31, 65).to(dtype).requires_grad_() for seed in (1, 2))
+    wide_x, wide_y = (z.detach().float().requires_grad_() for z in (x, y))
+    loss, wide = vicreg_loss(x, y, form=form), vicreg_loss(wide_x, wide_y, form=form)
+    assert torch.equal(loss, wide)
+    for gradient, wanted in zip(
+        torch.autograd.grad(loss, (x, y)), torch.autograd.grad(wide, (wide_x, wide_y)), strict=True
+    ):
+        assert torch.equal(gradient, wanted.to(dtype))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     x, y = (_normal(seed, 31, 65).to(dtype).requires_grad_() for seed in (1, 2))
