@@ -125,7 +125,7 @@ def _ratios(summary: Summary) -> Picture | None:
 
 
 def _memory(summary: Summary) -> Picture | None:
-    device = {name: peak.device for name, peak in summary.peaks.items() if peak.device is not None}
+    device = {name: peak.device for name, peak in summary.peaks.items() if peak.device}
     host = {name: peak.host_over_start for name, peak in summary.peaks.items() if peak.host_over_start > 0}
     groups = {
         label: sizes for label, sizes in (("Device peak", device), ("Host peak over start", host)) if sizes
@@ -210,7 +210,8 @@ def _curves(summary: Summary) -> Picture | None:
             mine = [a for a in curves if a.subject == name]
             for index, accuracy in enumerate(mine):
                 points = sorted((point.seconds, 100 * point.linear_top1) for point in accuracy.curve)
-                label = shortened(name, LABEL) if index == 0 else None
+                # A space before, because matplotlib leaves names that begin with "_" out of a legend.
+                label = f" {shortened(name, LABEL)}" if index == 0 else None
                 colour = scenario_colour(summary.colour(name))
                 ax.plot(*zip(*points, strict=True), color=colour, lw=1.7, marker="o", ms=3.2, label=label)
         ax.grid(visible=True)

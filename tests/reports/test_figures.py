@@ -131,7 +131,7 @@ def test_a_colour_outside_the_style_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["$\\frac{", "日本語 emoji 🎉", "<script>&\"'", "a" * 300, "\x00\x1b\ufffe", "#0b00fe: x"]
+    "name", ["$\\frac{", "日本語 emoji 🎉", "<script>&\"'", "a" * 300, "\x00\x1b\ufffe", "#0b00fe: x", "_x"]
 )
 def test_any_name_can_be_drawn(new_run, name: str) -> None:
     run = new_run("baseline", name, contender=name)
@@ -141,6 +141,10 @@ def test_any_name_can_be_drawn(new_run, name: str) -> None:
     assert len(drawn) == 5
     for picture in drawn:
         ET.fromstring(picture.svg)
+
+
+def test_memory_of_nothing_is_not_drawn(new_run) -> None:
+    assert "memory" not in by_name(new_run().memory("fast", 0.0, device=0.0))
 
 
 def test_drawing_leaves_matplotlib_as_it_was_and_is_repeatable(full_run) -> None:

@@ -56,6 +56,11 @@ def test_an_interval_around_one_decides_nothing(measured) -> None:
     )
     assert said.headline.startswith(expected)
     assert said.tone == "open"
+    # √(0.95·1.15) = 1.0452
+    above = verdict(measured(speeds=(95.0, 115.0)).report())
+    assert above.headline.startswith(
+        "fast is shown neither faster nor slower than baseline end to end (1.05×"
+    )
 
 
 def test_a_narrow_interval_gets_the_digits_that_tell_its_ends_apart(measured) -> None:
