@@ -49,6 +49,18 @@ def test_counted_flops_are_those_torch_counts(shape: tuple[int, int], form: str)
     assert counter.get_total_flops() == plan_loss(shape[0], *shape, torch.float32, "cpu", form=form).flops
 
 
+@pytest.mark.parametrize("form", ["gram", "covariance"])
+def test_no_product_is_made_for_a_gradient_that_nobody_asked_for(form: str) -> None:
+    x, y = (torch.ones(24, 56).requires_grad_() for _ in range(2))
+    plan = plan_loss(24, 24, 56, torch.float32, "cpu", form=form)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        vicreg_loss(x, y, form=form)
+    assert counter.get_total_flops() == plan.flops_forward
+    with FlopCounterMode(display=False) as counter:
+        vicreg_loss(x, y.detach(), form=form).backward()
+    assert counter.get_total_flops() == plan.flops_forward + plan.flops_backward // 2
+
+
 def test_bytes_of_a_known_plan() -> None:
     plan = plan_loss(256, 2048, 8192, torch.bfloat16, "cuda", 8)
     assert plan == LossPlan(

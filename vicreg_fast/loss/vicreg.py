@@ -155,6 +155,9 @@ def _loss(
     _check_views(x, y)
     N, D = x.shape
     plan = plan_loss(N, N, D, x.dtype, x.device.type, form=form, backend=backend)
+    if not torch.is_grad_enabled():
+        # A Function is told which inputs require a gradient, not that none is being recorded.
+        x, y = x.detach(), y.detach()
     value = LossValue(*VICRegFunction.apply(x, y, objective, plan))
     return (value.loss, _terms(value, objective)) if return_terms else value.loss
 
