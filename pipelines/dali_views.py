@@ -8,6 +8,7 @@ random numbers, and its checkpoint restores them.
 
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,7 @@ class DaliViews:
         return label.to(self.contract.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position (`pipelines.position`), and DALI's checkpoint as a uint8 tensor, empty at the very
-        start."""
+        """The position, and DALI's checkpoint as a uint8 tensor, which is empty at the very start."""
         if self._pipeline is not None and self._checkpoint is None:
             self._checkpoint = self._pipeline.checkpoint()
         held = np.frombuffer(self._checkpoint or b"", dtype=np.uint8).copy()
@@ -202,15 +202,17 @@ class DaliViews:
     def _stop(self) -> None:
         self._pipeline = None
 
-    def _explained(self, error: RuntimeError) -> Exception:
-        text = str(error)
-        for path in map(self.manifest.path, range(len(self.manifest))):
-            if path in text:
-                return undecodable(Failure(path, "DALI cannot"))
-        line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    def _explained(self, error: RuntimeError) -> DataError:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        for index in range(len(self.manifest)):
+            # DALI does not say which file: most likely one that changed since it was checked
+            path = Path(self.manifest.path(index))
+            if not path.is_file() or path.stat().st_size != self.manifest.file_bytes[index]:
+                return undecodable(Failure(str(path), "changed since it was checked"))
+        reason = next((line for line in lines if not line.startswith("Critical error")), "no reason given")
         return DataError(
-            f"{self.manifest.root}: DALI stopped ({line[:160]}); `vicreg-fast data check` finds damaged files, "
-            "and --pipeline torchvision runs without DALI"
+            f"{self.manifest.root}: DALI stopped ({reason[:160]}); `vicreg-fast data check` finds damaged "
+            "files, and --pipeline torchvision runs without DALI"
         )
 
 

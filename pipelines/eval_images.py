@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipelines.image_check import READ_ERRORS, decode_rgb
 from pipelines.manifest import Manifest
-from pipelines.torchvision_views import Failure, ignore_interrupts, undecodable
+from pipelines.torchvision_views import Failure, undecodable
+from pipelines.workers import ignore_interrupts, worker_context
 
 SMALL = 64
 """Up to this side, in pixels, images are taken whole: sets of 32-pixel images have no border to crop away."""
@@ -69,6 +70,7 @@ class _EvalBatches:
             num_workers=workers,
             collate_fn=_collated,
             worker_init_fn=ignore_interrupts,
+            multiprocessing_context=worker_context(workers),
             generator=torch.Generator().manual_seed(0),  # else each iterator would draw from the global one
         )
 

@@ -71,7 +71,7 @@ def _check_opened(image: Image.Image, path: Path, full: bool) -> Verdict:
         return verdict(f"{kind} is not read by every pipeline; convert it to JPEG or PNG")
     if not _convertible(image):
         return verdict(
-            f"{kind} with pixels of kind {image.mode} is not read alike by every pipeline; convert it to 8 bits"
+            f"{kind} with pixels of kind {image.mode} is not read by every pipeline; convert it to 8 bits"
         )
     if kind in ("JPEG", "MPO") and not full and b"\xff\xd9" in _tail(path):
         return verdict(None)

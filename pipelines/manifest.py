@@ -88,7 +88,7 @@ class Manifest:
             )
         if len(self) < batch_size * world_size:
             raise DataError(
-                f"{self.root}: {len(self)} usable images are less than one batch of {batch_size * world_size}; "
+                f"{self.root}: {len(self)} usable images are less than a batch of {batch_size * world_size}; "
                 f"set batch_size to {len(self)} or less (--set batch_size={len(self)})"
             )
 

@@ -5,7 +5,6 @@ Each worker makes whole batches. A batch is a function of (seed, epoch, step, ra
 workers changes nothing and any position can be returned to.
 """
 
-import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from pipelines.manifest import Manifest
 from pipelines.position import Position
 from pipelines.sampling import epoch_order, sample_generator, steps_in_epoch
 from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.workers import ignore_interrupts, worker_context
 from vicreg_fast.errors import DataError
 
 PREFETCH = 2
@@ -161,6 +161,7 @@ class TorchvisionViews:
             num_workers=workers,
             collate_fn=as_is,
             worker_init_fn=ignore_interrupts,
+            multiprocessing_context=worker_context(workers),
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers > 0 else None,
             pin_memory=device.type == "cuda",
@@ -207,8 +208,3 @@ class TorchvisionViews:
 def as_is(batch: Any) -> Any:
     """A collate function for what is whole already."""
     return batch
-
-
-def ignore_interrupts(_: int) -> None:
-    """Ctrl-C reaches the whole process group; the parent alone decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,178 @@
+"""The processes of the torchvision back end, and what DALI's absence means."""
+
+import builtins
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from pipelines.dali_views import views_pipeline
+from pipelines.factory import make_views, resolve_pipeline
+from pipelines.manifest import Manifest
+from pipelines.position import Position
+from pipelines.torchvision_views import TorchvisionViews
+from vicreg_fast.errors import UsageError
+
+RUN_FOREVER = """
+import sys
+from pipelines.factory import make_views
+from pipelines.manifest import load_manifest
+views = make_views("torchvision", load_manifest(sys.argv[1]), augmentation="official", image_size=32,
+                   batch_size=4, seed=0, workers=2, device="cpu")
+for number, batch in enumerate(views):
+    if number == 2:
+        print("running", flush=True)
+"""
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_workers_die_with_a_killed_parent(one_class_an_image: Manifest) -> None:
+    root = one_class_an_image.root.parent
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_FOREVER, str(root)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "running\n"
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        assert len(workers) >= 2
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 20
+        while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(alive(worker) for worker in workers)
+
+
+def test_workers_leave_ctrl_c_to_the_parent_and_end_on_close(one_class_an_image: Manifest) -> None:
+    before = set(multiprocessing.active_children())
+    views = TorchvisionViews(
+        one_class_an_image,
+        augmentation="official",
+        image_size=32,
+        batch_size=4,
+        seed=0,
+        workers=2,
+        device=torch.device("cpu"),
+    )
+    batches = iter(views)
+    next(batches)
+    workers = [psutil.Process(child.pid) for child in set(multiprocessing.active_children()) - before]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    assert len(list(islice(batches, 6))) == 6
+    batches.close()  # type: ignore[attr-defined]
+    views.close()
+    _, still = psutil.wait_procs(workers, timeout=10)
+    assert not still
+
+
+def test_work_in_process_gives_the_same_batches(one_class_an_image: Manifest) -> None:
+    given = []
+    for workers in (0, 2):
+        views = TorchvisionViews(
+            one_class_an_image,
+            augmentation="small-images",
+            image_size=32,
+            batch_size=4,
+            seed=0,
+            workers=workers,
+            device=torch.device("cpu"),
+        )
+        given.append(list(islice(iter(views), 7)))
+        views.close()
+    for first, second in zip(*given, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.fixture
+def no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("nvidia.dali")]:
+        monkeypatch.delitem(sys.modules, name)
+    real = builtins.__import__
+
+    def without(name: str, *args: object, **options: object) -> object:
+        if name.startswith("nvidia.dali"):
+            raise ImportError("libdali.so: cannot open shared object file")
+        return real(name, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+
+
+@pytest.mark.usefixtures("no_dali")
+def test_without_dali_auto_falls_back_and_says_why(one_class_an_image: Manifest) -> None:
+    name, reason = resolve_pipeline("auto")
+    assert name == "torchvision"
+    assert reason is not None
+    assert "vicreg-fast[cuda13]" in reason
+    options = {"augmentation": "official", "image_size": 32, "batch_size": 4, "seed": 0, "workers": 1}
+    views = make_views("auto", one_class_an_image, device="cpu", **options)  # type: ignore[arg-type]
+    assert views.name == "torchvision"
+    views.close()
+    with pytest.raises(UsageError, match=r"cuda13.*cuda12.*--pipeline torchvision") as caught:
+        make_views("dali", one_class_an_image, device="cpu", **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_with_dali_auto_takes_it() -> None:
+    assert resolve_pipeline("auto") == ("dali", None)
+    assert resolve_pipeline("torchvision") == ("torchvision", None)
+
+
+def test_the_gpu_graph_keeps_all_but_the_parameters_on_the_device(one_class_an_image: Manifest) -> None:
+    """The graph alone, since to build it takes a device: which operators there are, and that no pixel goes
+    back."""
+    position = Position(
+        pipeline="dali",
+        data="",
+        augmentation="official",
+        image_size=32,
+        batch_size=4,
+        seed=0,
+        rank=0,
+        world_size=1,
+    )
+    graph = views_pipeline(
+        files=[one_class_an_image.path(0)],
+        labels=[0],
+        position=position,
+        threads=1,
+        device=torch.device("cuda", 0),
+        checkpoint=None,
+    )
+    view_1, view_2, label = graph_outputs(graph)
+    assert (view_1.device, view_2.device, label.device) == ("gpu", "gpu", "cpu")
+
+
+def graph_outputs(graph: Any) -> tuple[Any, ...]:
+    graph._build_graph()  # what build() does before it takes a device
+    return tuple(graph._graph_outputs)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
+def test_the_gpu_pipeline_keeps_the_contract_and_resumes(one_class_an_image: Manifest) -> None:
+    options = {"augmentation": "official", "image_size": 32, "batch_size": 5, "seed": 0, "workers": 2}
+    views = make_views("dali", one_class_an_image, device="cuda", **options)  # type: ignore[arg-type]
+    batches = iter(views)
+    for _ in range(3):
+        views.contract.check(next(batches))
+    state = views.state_dict()
+    expected = next(batches)
+    views.load_state_dict(state)
+    for ours, theirs in zip(next(iter(views)), expected, strict=True):
+        assert torch.equal(ours, theirs)
+    views.close()
