@@ -1,8 +1,8 @@
 """The built-in data set: labelled, photo-like JPEGs, drawn deterministically, of any count and size.
 
-An image's class is the shape of its one object and the texture on it (5 shapes × 2 textures = 10 classes). Everything else is
+An image's class is the shape of its one object and the texture on it (2 shapes × 5 textures = 10 classes). Everything else is
 nuisance and drawn at random: position, scale, rotation, both colours of the texture, its scale and direction, the background and
-its clutter, the light, the noise. So pixels say little about the class, and a representation that ignores colour and position
+its clutter, the light, the noise. Colours are muted, as those of photographs are. So pixels say little about the class, and a representation that ignores colour and position
 (which is what two augmented views teach) says much. Image `i` of a split depends on (seed, split, i) and the size alone.
 """
 
@@ -22,8 +22,8 @@ from PIL import Image
 
 from vicreg_fast.errors import DataError
 
-SHAPES = ("disc", "square", "triangle", "star", "cross")
-TEXTURES = ("striped", "checked")
+SHAPES = ("disc", "star")
+TEXTURES = ("plain", "striped", "checked", "dotted", "ringed")
 CLASSES = tuple(f"{texture}-{shape}" for shape in SHAPES for texture in TEXTURES)
 JPEG_QUALITY = 90
 VERSION = 1
@@ -47,7 +47,7 @@ def draw(label: int, rng: np.random.Generator, size: tuple[int, int]) -> npt.NDA
 
     image = _background(x, y, rng)
     shape, texture = SHAPES[label // len(TEXTURES)], TEXTURES[label % len(TEXTURES)]
-    radius = rng.uniform(0.24, 0.36)
+    radius = rng.uniform(0.3, 0.42)
     room_x, room_y = max(width / unit / 2 - radius, 0), max(height / unit / 2 - radius, 0)
     u, v = x - rng.uniform(-room_x, room_x), y - rng.uniform(-room_y, room_y)
     u, v = _rotated(u, v, rng.uniform(0, 2 * math.pi))
@@ -65,27 +65,43 @@ def draw(label: int, rng: np.random.Generator, size: tuple[int, int]) -> npt.NDA
 
 def _background(x: Array, y: Array, rng: np.random.Generator) -> Array:
     """A gradient between two colours with waves and a few soft patches."""
-    first, second = rng.uniform(0.05, 0.95, (2, 3))
+    first, second = _colour(rng, rng.uniform(0.15, 0.85)), _colour(rng, rng.uniform(0.15, 0.85))
     along = np.clip(_rotated(x, y, rng.uniform(0, 2 * math.pi))[0] + 0.5, 0, 1)
     for _ in range(3):
         frequency, phase = rng.uniform(2, 9), rng.uniform(0, 2 * math.pi)
         along = along + 0.1 * np.sin(frequency * _rotated(x, y, rng.uniform(0, 2 * math.pi))[0] + phase)
     image = first + (second - first) * along[..., None]
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(rng.integers(1, 4)):
         patch = np.exp(-((x - rng.uniform(-0.6, 0.6)) ** 2 + (y - rng.uniform(-0.6, 0.6)) ** 2) / rng.uniform(0.005, 0.05))
-        image = image + (rng.uniform(0, 1, 3) - image) * (0.7 * patch)[..., None]
+        image = image + (_colour(rng, rng.uniform(0.1, 0.9)) - image) * (0.6 * patch)[..., None]
     return np.asarray(image, dtype=np.float32)
 
 
+def _colour(rng: np.random.Generator, lightness: float) -> npt.NDArray[np.float64]:
+    """RGB in [0, 1]: a grey with a muted tint."""
+    return np.clip(lightness + rng.normal(0, 0.08, 3), 0, 1)
+
+
 def _texture(texture: str, u: Array, v: Array, rng: np.random.Generator) -> Array:
-    """Two colours of clearly different brightness, in stripes or in checks of the object's own frame."""
-    first = rng.uniform(0, 1, 3)
-    second = np.clip(first + rng.choice([-1.0, 1.0], 3) * rng.uniform(0.3, 0.8, 3), 0, 1)
-    wave = rng.uniform(30, 50)
+    """Two colours of clearly different lightness, in a pattern in the object's own frame."""
+    dark = rng.uniform(0.05, 0.45)
+    colours = [_colour(rng, dark), _colour(rng, min(dark + rng.uniform(0.35, 0.6), 1.0))]
+    if rng.random() < 0.5:
+        colours.reverse()
+    first, second = colours
+    wave = rng.uniform(30, 45)
     s, t = _rotated(u, v, rng.uniform(0, math.pi))
-    pattern = np.sin(wave * s + rng.uniform(0, 2 * math.pi))
-    if texture == "checked":
-        pattern = pattern * np.sin(wave * t + rng.uniform(0, 2 * math.pi))
+    phase_s, phase_t = rng.uniform(0, 2 * math.pi, 2)
+    if texture == "plain":
+        pattern = np.full_like(s, -1.0)
+    elif texture == "striped":
+        pattern = np.sin(wave * s + phase_s)
+    elif texture == "checked":
+        pattern = np.sin(wave * s + phase_s) * np.sin(wave * t + phase_t)
+    elif texture == "dotted":
+        pattern = np.cos(wave * s + phase_s) + np.cos(wave * t + phase_t) - 1.0
+    else:
+        pattern = np.sin(wave * np.hypot(s, t) + phase_s)
     share = np.clip(0.5 + 3 * pattern, 0, 1)[..., None]
     return np.asarray(first + (second - first) * share, dtype=np.float32)
 
@@ -99,14 +115,6 @@ def _signed_distance(shape: str, u: Array, v: Array) -> Array:
     """Distance to the outline of a shape of about unit radius, negative inside; near enough to a true one for an edge."""
     if shape == "disc":
         return np.hypot(u, v) - np.float32(0.85)
-    if shape == "square":
-        return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.75)
-    if shape == "cross":
-        bar = np.maximum(np.abs(u) - 0.95, np.abs(v) - 0.3)
-        return np.asarray(np.minimum(bar, np.maximum(np.abs(v) - 0.95, np.abs(u) - 0.3)), dtype=np.float32)
-    if shape == "triangle":
-        sides = [v * math.cos(a) + u * math.sin(a) for a in (0, 2 * math.pi / 3, 4 * math.pi / 3)]
-        return np.asarray(np.maximum.reduce(sides) - 0.55, dtype=np.float32)
     angle = np.arctan2(v, u)
     folded = np.abs((angle / (2 * math.pi / 5) + 0.5) % 1 - 0.5) * 2  # 0 at a tip of the star, 1 between two
     return np.asarray(np.hypot(u, v) - (1.1 - 0.65 * folded), dtype=np.float32)
