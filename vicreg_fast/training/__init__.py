@@ -1,0 +1,1 @@
+"""Training: the step, its optimisers and schedule, checkpoints, and the loop that puts them together."""

@@ -1,0 +1,88 @@
+"""Checkpoints that are whole or not there: written to a temporary file, fsynced, renamed; loaded with `weights_only=True`."""
+
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vicreg_fast.config import FREE_ON_RESUME, Recipe
+from vicreg_fast.errors import CheckpointError, UsageError
+
+FORMAT = "vicreg-fast checkpoint"
+FORMAT_VERSION = 1
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Replaces `path` by `content` in one rename; after a failure the previous checkpoint stands as it was.
+
+    Raises CheckpointError when the folder or the disk does not take it.
+    """
+    scratch: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        scratch = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        scratch = None
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        kept = "the checkpoint before it is kept" if path.exists() else "free some space or choose another --out"
+        raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
+    finally:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The content as saved. Raises CheckpointError when there is none, or it is not a whole checkpoint of this program."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: is not a whole checkpoint; it is torn, or another kind of file") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: is not a vicreg-fast checkpoint")
+    if content["format_version"] > FORMAT_VERSION:
+        raise CheckpointError(f"{path}: is of a newer version of vicreg-fast; upgrade to read it")
+    return content
+
+
+def checkpoint_recipe(content: dict[str, Any], path: Path) -> Recipe:
+    """The recipe a checkpoint was trained with."""
+    try:
+        return Recipe().replace(**content["recipe"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise CheckpointError(f"{path}: its recipe cannot be read ({error})") from error
+
+
+def require_same_recipe(saved: Recipe, asked: Recipe, where: Path) -> None:
+    """Raises CheckpointError, naming the first key that differs, unless a run of `asked` may continue one of `saved`."""
+    for key in Recipe.model_fields:
+        if key not in FREE_ON_RESUME and getattr(saved, key) != getattr(asked, key):
+            raise CheckpointError(
+                f"{where}: was trained with {key} = {getattr(saved, key)!r}, not {getattr(asked, key)!r}; "
+                "choose another --out, or ask for the same recipe"
+            )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

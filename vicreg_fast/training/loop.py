@@ -1,0 +1,216 @@
+"""The loop: batches through the step, on schedule, with metrics, checkpoints and a clean stop.
+
+A `Trainer` is a run in memory: what it is given decides every number it makes. `pretrain` gives it a folder, so that it can be
+killed at any moment and go on from its last checkpoint: on a CPU with bitwise the weights of a run never killed.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn, optim
+
+from pipelines.contract import ViewPipeline
+from pipelines.factory import make_views
+from pipelines.manifest import Manifest
+from vicreg_fast.config import Recipe
+from vicreg_fast.errors import CheckpointError, TrainingError
+from vicreg_fast.training.checkpoint import save_checkpoint
+from vicreg_fast.training.optimizers import build_optimizer
+from vicreg_fast.training.run_folder import RunFolder
+from vicreg_fast.training.schedule import planned_steps, recipe_learning_rate
+from vicreg_fast.training.step import LossFunction, TrainingStep
+
+Metrics = dict[str, float | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is, after each step; `metrics` is there on the steps that log."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    metrics: Metrics | None = None
+
+
+class Trainer:
+    """A pretraining run in memory: pipeline, step and position. Close it when done."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        manifest: Manifest,
+        device: torch.device,
+        *,
+        loss: LossFunction | None = None,
+        make_optimizer: Callable[[Recipe, nn.Module], optim.Optimizer] = build_optimizer,
+    ) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.views: ViewPipeline = make_views(
+            recipe.pipeline,
+            manifest,
+            augmentation=recipe.augmentation,
+            image_size=recipe.image_size,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            workers=recipe.workers,
+            device=device,
+        )
+        self.train_step = TrainingStep(recipe, device, loss=loss, make_optimizer=make_optimizer)
+        self.steps_per_epoch = self.views.steps_per_epoch
+        self.total_steps = planned_steps(recipe, self.steps_per_epoch)
+        self.step = 0
+        self.seconds = 0.0
+        """Training time so far, over all the sessions of the run."""
+        self.loader_wait_seconds = 0.0
+        self.last_loss = math.nan
+
+    def run(
+        self,
+        *,
+        until: int | None = None,
+        on_step: Callable[[Progress], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Trains up to step `until` (the end by default). Returns False when `stop` asked for an earlier end, after a whole step.
+
+        Raises TrainingError when a logged loss is not finite, DataError when an image cannot be read.
+        """
+        end = self.total_steps if until is None else min(until, self.total_steps)
+        batches = iter(self.views)
+        window_start, window_wait, window_step = time.perf_counter(), self.loader_wait_seconds, self.step
+        seconds_before = self.seconds
+        while self.step < end:
+            if stop():
+                return False
+            waited_from = time.perf_counter()
+            batch = next(batches)
+            self.loader_wait_seconds += time.perf_counter() - waited_from
+            rate = recipe_learning_rate(self.recipe, self.step, self.steps_per_epoch)
+            loss, terms = self.train_step(batch, rate)
+            self.step += 1
+            metrics: Metrics | None = None
+            if self.step % self.recipe.log_every_steps == 0 or self.step == self.total_steps:
+                # The one place that reads from the device: everything before it is in flight until here.
+                values = torch.stack([loss, *terms]).double().tolist()
+                now = time.perf_counter()
+                elapsed = now - window_start
+                self.seconds = seconds_before + elapsed
+                self.last_loss = values[0]
+                metrics = {
+                    "step": self.step,
+                    "epoch": self.step / self.steps_per_epoch,
+                    **dict(zip(("loss", *terms._fields), values, strict=True)),
+                    "learning_rate": rate,
+                    "pairs_per_second": (self.step - window_step) * self.recipe.batch_size / elapsed,
+                    "loader_wait_share": (self.loader_wait_seconds - window_wait) / elapsed,
+                    "seconds": self.seconds,
+                }
+                window_start, window_wait, window_step = now, self.loader_wait_seconds, self.step
+                seconds_before = self.seconds
+                self._require_finite(metrics)
+            if on_step is not None:
+                on_step(
+                    Progress(
+                        step=self.step,
+                        total_steps=self.total_steps,
+                        epoch=(self.step - 1) // self.steps_per_epoch,
+                        metrics=metrics,
+                    )
+                )
+        self.seconds = seconds_before + (time.perf_counter() - window_start)
+        return True
+
+    def _require_finite(self, metrics: Metrics) -> None:
+        if not math.isfinite(metrics["loss"]):
+            terms = ", ".join(f"{name} {metrics[name]:.4g}" for name in ("invariance", "variance", "covariance"))
+            raise TrainingError(
+                f"step {self.step}: the loss is not finite ({terms}); lower base_lr (now {self.recipe.base_lr:g}) "
+                "or use precision=fp32"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on."""
+        return {
+            "recipe": self.recipe.model_dump(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "train_step": self.train_step.state_dict(),
+            "pipeline": self.views.name,
+            "views": self.views.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises CheckpointError when the state is of another pipeline or another data set."""
+        if state["pipeline"] != self.views.name:
+            raise CheckpointError(
+                f"the checkpoint was trained with the {state['pipeline']} pipeline and this run has {self.views.name}; "
+                f"use --pipeline {state['pipeline']}, or another --out"
+            )
+        self.views.load_state_dict(state["views"])
+        self.train_step.load_state_dict(state["train_step"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+
+    def close(self) -> None:
+        self.views.close()
+
+
+def pretrain(
+    recipe: Recipe,
+    manifest: Manifest,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    on_start: Callable[[Trainer], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trainer:
+    """Runs the recipe in its folder, from its checkpoint if it has one, to its end or until `stop`. Returns the closed trainer.
+
+    A checkpoint is written at every epoch's end, every `checkpoint_every_steps`, at a stop and at the end. Raises what `Trainer`
+    and `RunFolder` raise; a TrainingError then names the last good checkpoint too.
+    """
+    saved = folder.load(recipe)
+    trainer = Trainer(recipe, manifest, device)
+    try:
+        if saved is not None:
+            trainer.load_state_dict(saved)
+        folder.start_metrics(trainer.step)
+        saved_at = trainer.step
+        if on_start is not None:
+            on_start(trainer)
+
+        def save() -> None:
+            nonlocal saved_at
+            save_checkpoint(folder.checkpoint_file, trainer.state_dict())
+            saved_at = trainer.step
+
+        def after_step(progress: Progress) -> None:
+            if progress.metrics is not None:
+                folder.log(progress.metrics)
+            if on_step is not None:
+                on_step(progress)
+            every = recipe.checkpoint_every_steps
+            if trainer.step % trainer.steps_per_epoch == 0 or (every and trainer.step % every == 0):
+                save()
+
+        try:
+            trainer.run(on_step=after_step, stop=stop)
+        except TrainingError as error:
+            last = f"the last good checkpoint, of step {saved_at}, is {folder.checkpoint_file}"
+            raise TrainingError(f"{error}; {last if folder.checkpoint_file.exists() else 'there is no checkpoint yet'}") from error
+        if trainer.step != saved_at:
+            save()
+    finally:
+        trainer.close()
+    return trainer

@@ -1,0 +1,31 @@
+"""The recipe's optimiser over a network's parameters."""
+
+from torch import nn, optim
+
+from vicreg_fast.config import Recipe
+from vicreg_fast.training.lars import LARS
+
+
+def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
+    """Its learning rate is the schedule's to set. Biases and norms get no weight decay, whichever optimiser it is."""
+    params = [p for p in network.parameters() if p.requires_grad]
+    if recipe.optimizer == "lars":
+        return LARS(
+            params,
+            lr=0.0,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            trust_coefficient=recipe.trust_coefficient,
+        )
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return optim.AdamW(groups, lr=0.0, fused=True)
+    return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
+
+
+def set_learning_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
