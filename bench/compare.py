@@ -1,7 +1,8 @@
 """Comparisons: the median of paired log-ratios, with a bootstrap interval.
 
-Pairs are the same round of two scenarios, measured within seconds of each other, so that a drift of the machine cancels. The
-method was chosen by measurement (docs/LOG.md, and the design's section on measuring): tests on unpaired means cried wolf.
+Pairs are the same round of two scenarios, measured within seconds of each other, so that a drift of the
+machine cancels. The method was chosen by measurement (docs/LOG.md, and the design's section on measuring):
+tests on unpaired means cried wolf.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ RESAMPLES = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with its 95 % interval; `low` and `high` equal `estimate` when one sample is all there is."""
+    """An estimate with its 95 % interval; `low` and `high` equal `estimate` when one sample is all there
+    is."""
 
     estimate: float
     low: float
@@ -34,7 +36,8 @@ class AccuracyVerdict:
 
 
 def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Median with a 95 % percentile-bootstrap interval; deterministic. Raises ValueError when `values` is empty."""
+    """Median with a 95 % percentile-bootstrap interval; deterministic. Raises ValueError when `values` is
+    empty."""
     if not values:
         raise ValueError("an interval needs at least one sample")
     data = np.asarray(values, dtype=np.float64)
@@ -68,7 +71,8 @@ def paired_ratio(baseline: Sequence[float], contender: Sequence[float]) -> Inter
 
 
 def throughput_ratio(records: Sequence[Record], baseline: str, contender: str, mode: str) -> Interval | None:
-    """Ratio of pairs/s over the rounds that both scenarios finished, each round's median its sample; None without any."""
+    """Ratio of pairs/s over the rounds that both scenarios finished, each round's median its sample; None
+    without any."""
     by_round: dict[str, dict[int, float]] = {baseline: {}, contender: {}}
     for record in records:
         if isinstance(record, Throughput) and record.mode == mode and record.scenario in by_round:
@@ -80,7 +84,8 @@ def throughput_ratio(records: Sequence[Record], baseline: str, contender: str, m
 
 
 def memory_over_start(record: Memory) -> tuple[int, str]:
-    """The peak that matters on that device, over its own start, in bytes, and which it is: `device` or `host`."""
+    """The peak that matters on that device, over its own start, in bytes, and which it is: `device` or
+    `host`."""
     if record.device_process_peak_bytes is not None:
         return record.device_process_peak_bytes, "device"
     if record.device_reserved_peak_bytes:
@@ -99,7 +104,9 @@ def memory_ratio(records: Sequence[Record], baseline: str, contender: str) -> fl
     return peaks[contender] / peaks[baseline]
 
 
-def accuracy_verdict(records: Sequence[Record], baseline: str, contender: str, margin_points: float) -> AccuracyVerdict | None:
+def accuracy_verdict(
+    records: Sequence[Record], baseline: str, contender: str, margin_points: float
+) -> AccuracyVerdict | None:
     """Non-inferiority of the contender's linear accuracy over the seeds both have; None without any."""
     by_seed: dict[str, dict[int, float]] = {baseline: {}, contender: {}}
     for record in records:

@@ -1,9 +1,10 @@
 """Records: what a measurement leaves behind, one JSON object a line.
 
-A record file holds one `environment`, one `plan`, then measurements in the order they were made, each written and flushed as
-it ends, so that a run that is cut keeps what it has. Every measurement carries its raw samples, the process that made them
-and its place in the interleaving, so that a comparison can be computed again from the file alone. Units are in the names.
-This module imports neither torch nor numpy: reports read records on machines that have neither.
+A record file holds one `environment`, one `plan`, then measurements in the order they were made, each written
+and flushed as it ends, so that a run that is cut keeps what it has. Every measurement carries its raw
+samples, the process that made them and its place in the interleaving, so that a comparison can be computed
+again from the file alone. Units are in the names. This module imports neither torch nor numpy: reports read
+records on machines that have neither.
 """
 
 import json
@@ -119,13 +120,15 @@ class Throughput(_Record):
 
 
 class Memory(_Record):
-    """Peaks of one scenario's process tree in the throughput phase; `*_before_*` is what it held before the first step."""
+    """Peaks of one scenario's process tree in the throughput phase; `*_before_*` is what it held before the
+    first step."""
 
     kind: Literal["memory"] = "memory"
     scenario: str
     pid: int
     host_before_bytes: int
-    """Resident bytes (proportional share) of the process and its workers, after imports, before anything is built."""
+    """Resident bytes (proportional share) of the process and its workers, after imports, before anything is
+    built."""
     host_peak_bytes: int
     device_allocated_peak_bytes: int | None = None
     device_reserved_peak_bytes: int | None = None
@@ -213,7 +216,9 @@ class RecordWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise RecordError(f"{self.path}: cannot be written ({error.strerror}); records before it are kept") from error
+            raise RecordError(
+                f"{self.path}: cannot be written ({error.strerror}); records before it are kept"
+            ) from error
 
     def close(self) -> None:
         self._file.close()
@@ -245,11 +250,14 @@ def parse_records(lines: Iterable[str], where: str) -> Iterator[Record | str]:
 
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
-    """The records of a file and what could not be read of it. Raises RecordError when the file itself cannot be read."""
+    """The records of a file and what could not be read of it. Raises RecordError when the file itself cannot
+    be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
+        raise RecordError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
+        ) from error
     records: list[Record] = []
     problems: list[str] = []
     for item in parse_records(lines, str(path.name)):

@@ -1,9 +1,11 @@
 """The built-in data set: labelled, photo-like JPEGs, drawn deterministically, of any count and size.
 
-An image's class is the shape of its one object and the texture on it (2 shapes × 5 textures = 10 classes). Everything else is
-nuisance and drawn at random: position, scale, rotation, both colours of the texture, its scale and direction, the background and
-its clutter, the light, the noise. Colours are muted, as those of photographs are. So pixels say little about the class, and a representation that ignores colour and position
-(which is what two augmented views teach) says much. Image `i` of a split depends on (seed, split, i) and the size alone.
+An image's class is the shape of its one object and the texture on it (2 shapes × 5 textures = 10 classes).
+Everything else is nuisance and drawn at random: position, scale, rotation, both colours of the texture, its
+scale and direction, the background and its clutter, the light, the noise. Colours are muted, as those of
+photographs are. So pixels say little about the class, and a representation that ignores colour and position
+(which is what two augmented views teach) says much. Image `i` of a split depends on (seed, split, i) and the
+size alone.
 """
 
 import json
@@ -72,7 +74,10 @@ def _background(x: Array, y: Array, rng: np.random.Generator) -> Array:
         along = along + 0.1 * np.sin(frequency * _rotated(x, y, rng.uniform(0, 2 * math.pi))[0] + phase)
     image = first + (second - first) * along[..., None]
     for _ in range(rng.integers(1, 4)):
-        patch = np.exp(-((x - rng.uniform(-0.6, 0.6)) ** 2 + (y - rng.uniform(-0.6, 0.6)) ** 2) / rng.uniform(0.005, 0.05))
+        patch = np.exp(
+            -((x - rng.uniform(-0.6, 0.6)) ** 2 + (y - rng.uniform(-0.6, 0.6)) ** 2)
+            / rng.uniform(0.005, 0.05)
+        )
         image = image + (_colour(rng, rng.uniform(0.1, 0.9)) - image) * (0.6 * patch)[..., None]
     return np.asarray(image, dtype=np.float32)
 
@@ -112,7 +117,8 @@ def _rotated(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 
 def _signed_distance(shape: str, u: Array, v: Array) -> Array:
-    """Distance to the outline of a shape of about unit radius, negative inside; near enough to a true one for an edge."""
+    """Distance to the outline of a shape of about unit radius, negative inside; near enough to a true one for
+    an edge."""
     if shape == "disc":
         return np.hypot(u, v) - np.float32(0.85)
     angle = np.arctan2(v, u)
@@ -131,16 +137,21 @@ def make_builtin_set(
 ) -> Path:
     """Writes the set as `root/train/CLASS/*.jpg` and `root/test/CLASS/*.jpg`, and returns `root`.
 
-    `size` is (width, height) in pixels; classes take turns, so any count is balanced to within one. A finished set of the same
-    parameters is kept. The set is drawn beside `root` and moved there when whole, so a cut call leaves no half set.
-    Raises DataError when `root` holds anything else, a parameter is out of range or the disk does not take it.
+    `size` is (width, height) in pixels; classes take turns, so any count is balanced to within one. A
+    finished set of the same parameters is kept. The set is drawn beside `root` and moved there when whole, so
+    a cut call leaves no half set. Raises DataError when `root` holds anything else, a parameter is out of
+    range or the disk does not take it.
     """
     if train < 0 or test < 0 or train + test == 0:
         raise DataError(f"the built-in set: {train} train and {test} test images; ask for at least one")
     if min(size) < 16:
-        raise DataError(f"the built-in set: size {size[0]}×{size[1]} is too small to draw on; use at least 16×16")
+        raise DataError(
+            f"the built-in set: size {size[0]}×{size[1]} is too small to draw on; use at least 16×16"
+        )
     parameters = {"version": VERSION, "train": train, "test": test, "size": list(size), "seed": seed}
-    if (root / "set.json").is_file() and json.loads((root / "set.json").read_text(encoding="utf-8")) == parameters:
+    if (root / "set.json").is_file() and json.loads(
+        (root / "set.json").read_text(encoding="utf-8")
+    ) == parameters:
         return root
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root}: is there already and is another set; name a new folder")
@@ -164,7 +175,11 @@ def make_builtin_set(
 
 
 def _draw_all(
-    root: Path, counts: dict[str, int], size: tuple[int, int], seed: int, progress: Callable[[int, int], None] | None
+    root: Path,
+    counts: dict[str, int],
+    size: tuple[int, int],
+    seed: int,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     for split, count in counts.items():

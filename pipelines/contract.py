@@ -1,8 +1,9 @@
 """What every pipeline gives, whatever makes it.
 
-Views are uint8, normalised later inside the training step: DALI has no bfloat16 output, a byte is the least there is to move,
-and both back ends then hand over exactly the same thing. Memory is NHWC, which permuted is torch's channels_last, so
-convolutions take it without a copy. Legend: n = local batch, S = side of a view in pixels.
+Views are uint8, normalised later inside the training step: DALI has no bfloat16 output, a byte is the least
+there is to move, and both back ends then hand over exactly the same thing. Memory is NHWC, which permuted is
+torch's channels_last, so convolutions take it without a copy. Legend: n = local batch, S = side of a view in
+pixels.
 """
 
 from collections.abc import Iterator
@@ -46,11 +47,14 @@ class BatchContract:
             if not view.is_contiguous(memory_format=self.memory_format):
                 raise ValueError(f"{name}: memory is not {self.memory_format}")
         if tuple(batch.label.shape) != (self.batch_size,) or batch.label.dtype != torch.int64:
-            raise ValueError(f"label: {tuple(batch.label.shape)} {batch.label.dtype} is not ({self.batch_size},) int64")
+            raise ValueError(
+                f"label: {tuple(batch.label.shape)} {batch.label.dtype} is not ({self.batch_size},) int64"
+            )
 
 
 class ViewPipeline(Protocol):
-    """An endless, resumable stream of ViewBatch; every epoch is the data set once, shuffled anew, its last short batch dropped."""
+    """An endless, resumable stream of ViewBatch; every epoch is the data set once, shuffled anew, its last
+    short batch dropped."""
 
     contract: BatchContract
     steps_per_epoch: int
@@ -62,7 +66,8 @@ class ViewPipeline(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch given: tensors, numbers and strings only. Loading it gives bitwise the same batches."""
+        """The position after the last batch given: tensors, numbers and strings only. Loading it gives
+        bitwise the same batches."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

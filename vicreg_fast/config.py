@@ -1,8 +1,9 @@
 """Recipes: every knob of a pretraining run, frozen and validated.
 
-A recipe is data. The named ones ship as TOML beside this package (`vicreg_fast/recipes/`); a user's own is a TOML file
-with the same keys, and `--set key=value` changes one key of either. Unknown keys and wrong types are refused with the
-nearest valid name. This module never imports torch, so that the command line may read recipes at once.
+A recipe is data. The named ones ship as TOML beside this package (`vicreg_fast/recipes/`); a user's own is a
+TOML file with the same keys, and `--set key=value` changes one key of either. Unknown keys and wrong types
+are refused with the nearest valid name. This module never imports torch, so that the command line may read
+recipes at once.
 """
 
 import difflib
@@ -48,10 +49,12 @@ class Recipe(BaseModel):
     """`cifar`: a 3×3 stride-1 first convolution and no max pooling, for images of some 32 pixels."""
     zero_init_residual: bool = True
     expander: str = "8192-8192-8192"
-    """Layer widths; BN+ReLU after all but the last, which has no bias (official `main_vicreg.py:Projector`)."""
+    """Layer widths; BN+ReLU after all but the last, which has no bias (official
+    `main_vicreg.py:Projector`)."""
     sync_batchnorm: bool = True
     forward: Literal["separate", "joint"] = "separate"
-    """`separate`: each view through the network by itself, so BatchNorm sees one view at a time (as official)."""
+    """`separate`: each view through the network by itself, so BatchNorm sees one view at a time (as
+    official)."""
 
     # Loss (see `vicreg_fast.loss`)
     preset: Literal["official", "paper", "summed", "no-eps"] = "official"
@@ -129,7 +132,8 @@ class Recipe(BaseModel):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-# A resumed run may differ from its checkpoint in these only: they change what is seen or how fast, not what is trained.
+# A resumed run may differ from its checkpoint in these only: they change what is seen or how fast, not what
+# is trained.
 FREE_ON_RESUME = frozenset({"name", "workers", "log_every_steps", "checkpoint_every_steps", "probe_size"})
 
 
@@ -191,7 +195,9 @@ def _validated(fields: Mapping[str, Any], *, where: str) -> Recipe:
     # TOML and people write `3` for 3.0; strict validation would refuse it.
     floats = {key for key, field in Recipe.model_fields.items() if field.annotation is float}
     fields = {
-        key: float(value) if key in floats and isinstance(value, int) and not isinstance(value, bool) else value
+        key: float(value)
+        if key in floats and isinstance(value, int) and not isinstance(value, bool)
+        else value
         for key, value in fields.items()
     }
     try:
@@ -204,7 +210,9 @@ def _validated(fields: Mapping[str, Any], *, where: str) -> Recipe:
         else:
             message = f"{key} = {fields.get(key)!r}: {first['msg'].removeprefix('Value error, ')}"
             if first["type"] == "literal_error":
-                choices = [part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
+                choices = [
+                    part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")
+                ]
                 message += _nearest(str(fields.get(key)), choices)
         raise UsageError(f"{where}: {message}") from error
 

@@ -1,7 +1,8 @@
 """ResNet trunks of torchvision's blocks, of any width and with either stem.
 
-torchvision's own `ResNet` fixes the first stage at 64 channels and the stem at 7×7 with max pooling; the class here assembles the
-same blocks under the same parameter names, so that at width 64 with the ImageNet stem a state dict goes either way (less `fc`).
+torchvision's own `ResNet` fixes the first stage at 64 channels and the stem at 7×7 with max pooling; the
+class here assembles the same blocks under the same parameter names, so that at width 64 with the ImageNet
+stem a state dict goes either way (less `fc`).
 """
 
 from torch import Tensor, nn
@@ -22,7 +23,9 @@ class Backbone(nn.Module):
     `zero_init_residual` starts every residual branch at zero, as the official `resnet.py` does.
     """
 
-    def __init__(self, name: str, *, width: int = 64, stem: str = "imagenet", zero_init_residual: bool = True) -> None:
+    def __init__(
+        self, name: str, *, width: int = 64, stem: str = "imagenet", zero_init_residual: bool = True
+    ) -> None:
         super().__init__()
         block, depths = LAYOUTS[name]
         self.features = width * 8 * block.expansion
@@ -66,8 +69,10 @@ def _stage(
     shortcut: nn.Module | None = None
     if stride != 1 or channels_in != channels_out:
         shortcut = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
+            nn.BatchNorm2d(channels_out),
         )
-    # torchvision's Bottleneck scales its inner width by base_width/64, which is 1 here: `channels` is the inner width.
+    # torchvision's Bottleneck scales its inner width by base_width/64, which is 1 here: `channels` is the
+    # inner width.
     first = block(channels_in, channels, stride, shortcut)
     return nn.Sequential(first, *(block(channels_out, channels) for _ in range(depth - 1)))

@@ -1,4 +1,5 @@
-"""The expander h: representation → embedding, where the loss is computed (paper §4; official `main_vicreg.py:Projector`)."""
+"""The expander h: representation → embedding, where the loss is computed (paper §4; official
+`main_vicreg.py:Projector`)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +7,8 @@ from torch import nn
 
 
 def build_expander(features: int, widths: Sequence[int]) -> nn.Sequential:
-    """(n, `features`) → (n, widths[-1]). Linear+BN+ReLU for all widths but the last, whose linear layer has no bias."""
+    """(n, `features`) → (n, widths[-1]). Linear+BN+ReLU for all widths but the last, whose linear layer has
+    no bias."""
     layers: list[nn.Module] = []
     channels_in = features
     for width in widths[:-1]:

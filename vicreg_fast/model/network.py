@@ -11,8 +11,9 @@ from vicreg_fast.model.expander import build_expander
 class TwoViewNetwork(nn.Module):
     """Two (n, 3, S, S) views → two (n, D) embeddings.
 
-    `joint=False` runs the views one after the other, so that BatchNorm's statistics are those of one view at a time, as in the
-    official code; `joint=True` runs them as one batch of 2n, which is another normalisation and an option to be measured.
+    `joint=False` runs the views one after the other, so that BatchNorm's statistics are those of one view at
+    a time, as in the official code; `joint=True` runs them as one batch of 2n, which is another normalisation
+    and an option to be measured.
     """
 
     def __init__(self, backbone: Backbone, expander: nn.Module, *, joint: bool = False) -> None:

@@ -1,4 +1,5 @@
-"""Checkpoints that are whole or not there: written to a temporary file, fsynced, renamed; loaded with `weights_only=True`."""
+"""Checkpoints that are whole or not there: written to a temporary file, fsynced, renamed; loaded with
+`weights_only=True`."""
 
 import os
 import pickle
@@ -34,7 +35,9 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or _first_line(error)
-        kept = "the checkpoint before it is kept" if path.exists() else "free some space or choose another --out"
+        kept = (
+            "the checkpoint before it is kept" if path.exists() else "free some space or choose another --out"
+        )
         raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
     finally:
         if scratch is not None:
@@ -42,7 +45,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The content as saved. Raises CheckpointError when there is none, or it is not a whole checkpoint of this program."""
+    """The content as saved. Raises CheckpointError when there is none, or it is not a whole checkpoint of
+    this program."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
@@ -50,7 +54,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: is not a whole checkpoint; it is torn, or another kind of file") from error
+        raise CheckpointError(
+            f"{path}: is not a whole checkpoint; it is torn, or another kind of file"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: is not a vicreg-fast checkpoint")
     if content["format_version"] > FORMAT_VERSION:
@@ -67,7 +73,8 @@ def checkpoint_recipe(content: dict[str, Any], path: Path) -> Recipe:
 
 
 def require_same_recipe(saved: Recipe, asked: Recipe, where: Path) -> None:
-    """Raises CheckpointError, naming the first key that differs, unless a run of `asked` may continue one of `saved`."""
+    """Raises CheckpointError, naming the first key that differs, unless a run of `asked` may continue one of
+    `saved`."""
     for key in Recipe.model_fields:
         if key not in FREE_ON_RESUME and getattr(saved, key) != getattr(asked, key):
             raise CheckpointError(

@@ -4,8 +4,9 @@ For each weight p with gradient g (tensors of more than one dimension):
 
     d = g + wd·p;   q = η·‖p‖/‖d‖ (1 where either norm is 0);   μ = m·μ + q·d;   p = p − lr·μ
 
-Biases and norms' parameters (one dimension) get neither weight decay nor the ratio q. No library has exactly this one: most put
-the decay outside the norm, or the learning rate inside the momentum. Nothing here reads a value back to the host.
+Biases and norms' parameters (one dimension) get neither weight decay nor the ratio q. No library has exactly
+this one: most put the decay outside the norm, or the learning rate inside the momentum. Nothing here reads a
+value back to the host.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +18,8 @@ from torch.optim import Optimizer
 
 
 class LARS(Optimizer):
-    """Parameters of one dimension are excluded from adaptation and decay. `lr` may be a 0-d tensor on the parameters' device."""
+    """Parameters of one dimension are excluded from adaptation and decay. `lr` may be a 0-d tensor on the
+    parameters' device."""
 
     def __init__(
         self,

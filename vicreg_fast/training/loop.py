@@ -1,7 +1,8 @@
 """The loop: batches through the step, on schedule, with metrics, checkpoints and a clean stop.
 
-A `Trainer` is a run in memory: what it is given decides every number it makes. `pretrain` gives it a folder, so that it can be
-killed at any moment and go on from its last checkpoint: on a CPU with bitwise the weights of a run never killed.
+A `Trainer` is a run in memory: what it is given decides every number it makes. `pretrain` gives it a folder,
+so that it can be killed at any moment and go on from its last checkpoint: on a CPU with bitwise the weights
+of a run never killed.
 """
 
 import math
@@ -18,6 +19,7 @@ from pipelines.factory import make_views
 from pipelines.manifest import Manifest
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, TrainingError
+from vicreg_fast.loss import VICRegTerms
 from vicreg_fast.training.checkpoint import save_checkpoint
 from vicreg_fast.training.optimizers import build_optimizer
 from vicreg_fast.training.run_folder import RunFolder
@@ -69,6 +71,7 @@ class Trainer:
         """Training time so far, over all the sessions of the run."""
         self.loader_wait_seconds = 0.0
         self.last_loss = math.nan
+        self._latest: tuple[torch.Tensor, VICRegTerms] | None = None
 
     def run(
         self,
@@ -77,7 +80,8 @@ class Trainer:
         on_step: Callable[[Progress], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Trains up to step `until` (the end by default). Returns False when `stop` asked for an earlier end, after a whole step.
+        """Trains up to step `until` (the end by default). Returns False when `stop` asked for an earlier end,
+        after a whole step.
 
         Raises TrainingError when a logged loss is not finite, DataError when an image cannot be read.
         """
@@ -94,10 +98,11 @@ class Trainer:
             rate = recipe_learning_rate(self.recipe, self.step, self.steps_per_epoch)
             loss, terms = self.train_step(batch, rate)
             self.step += 1
+            self._latest = (loss, terms)
             metrics: Metrics | None = None
             if self.step % self.recipe.log_every_steps == 0 or self.step == self.total_steps:
                 # The one place that reads from the device: everything before it is in flight until here.
-                values = torch.stack([loss, *terms]).double().tolist()
+                values = self._read_finite()
                 now = time.perf_counter()
                 elapsed = now - window_start
                 self.seconds = seconds_before + elapsed
@@ -113,7 +118,6 @@ class Trainer:
                 }
                 window_start, window_wait, window_step = now, self.loader_wait_seconds, self.step
                 seconds_before = self.seconds
-                self._require_finite(metrics)
             if on_step is not None:
                 on_step(
                     Progress(
@@ -126,16 +130,26 @@ class Trainer:
         self.seconds = seconds_before + (time.perf_counter() - window_start)
         return True
 
-    def _require_finite(self, metrics: Metrics) -> None:
-        if not math.isfinite(metrics["loss"]):
-            terms = ", ".join(f"{name} {metrics[name]:.4g}" for name in ("invariance", "variance", "covariance"))
+    def _read_finite(self) -> list[float]:
+        """The last step's loss and terms, on the host."""
+        assert self._latest is not None
+        loss, terms = self._latest
+        values: list[float] = torch.stack([loss, *terms]).double().tolist()
+        if not math.isfinite(values[0]):
+            named = ", ".join(
+                f"{name} {value:.4g}" for name, value in zip(terms._fields[:3], values[1:4], strict=True)
+            )
             raise TrainingError(
-                f"step {self.step}: the loss is not finite ({terms}); lower base_lr (now {self.recipe.base_lr:g}) "
+                f"step {self.step}: the loss is not finite ({named}); lower base_lr (now {self.recipe.base_lr:g}) "
                 "or use precision=fp32"
             )
+        return values
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the rest of the run depends on."""
+        """Everything the rest of the run depends on. Raises TrainingError rather than save a run whose loss
+        is not finite."""
+        if self._latest is not None:
+            self._read_finite()
         return {
             "recipe": self.recipe.model_dump(),
             "step": self.step,
@@ -175,10 +189,11 @@ def pretrain(
     on_step: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trainer:
-    """Runs the recipe in its folder, from its checkpoint if it has one, to its end or until `stop`. Returns the closed trainer.
+    """Runs the recipe in its folder, from its checkpoint if it has one, to its end or until `stop`. Returns
+    the closed trainer.
 
-    A checkpoint is written at every epoch's end, every `checkpoint_every_steps`, at a stop and at the end. Raises what `Trainer`
-    and `RunFolder` raise; a TrainingError then names the last good checkpoint too.
+    A checkpoint is written at every epoch's end, every `checkpoint_every_steps`, at a stop and at the end.
+    Raises what `Trainer` and `RunFolder` raise; a TrainingError then names the last good checkpoint too.
     """
     saved = folder.load(recipe)
     trainer = Trainer(recipe, manifest, device)
@@ -206,11 +221,13 @@ def pretrain(
 
         try:
             trainer.run(on_step=after_step, stop=stop)
+            if trainer.step != saved_at:
+                save()
         except TrainingError as error:
             last = f"the last good checkpoint, of step {saved_at}, is {folder.checkpoint_file}"
-            raise TrainingError(f"{error}; {last if folder.checkpoint_file.exists() else 'there is no checkpoint yet'}") from error
-        if trainer.step != saved_at:
-            save()
+            raise TrainingError(
+                f"{error}; {last if folder.checkpoint_file.exists() else 'there is no checkpoint yet'}"
+            ) from error
     finally:
         trainer.close()
     return trainer

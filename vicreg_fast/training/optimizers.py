@@ -7,7 +7,8 @@ from vicreg_fast.training.lars import LARS
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
-    """Its learning rate is the schedule's to set. Biases and norms get no weight decay, whichever optimiser it is."""
+    """Its learning rate is the schedule's to set. Biases and norms get no weight decay, whichever optimiser
+    it is."""
     params = [p for p in network.parameters() if p.requires_grad]
     if recipe.optimizer == "lars":
         return LARS(

@@ -1,4 +1,5 @@
-"""A run's folder: `recipe.toml`, `metrics.jsonl`, `checkpoint.pt`, and what keeps two runs, or a run and a user's files, apart."""
+"""A run's folder: `recipe.toml`, `metrics.jsonl`, `checkpoint.pt`, and what keeps two runs, or a run and a
+user's files, apart."""
 
 import contextlib
 import fcntl
@@ -15,8 +16,9 @@ from vicreg_fast.training.checkpoint import checkpoint_recipe, load_checkpoint, 
 class RunFolder:
     """Opened for one run at a time; the lock goes with the process, however it ends.
 
-    Opening makes the folder if need be. It refuses, with UsageError or CheckpointError, a folder of another run or of other files,
-    one that another process trains in, and one that cannot be written. Nothing in it is changed before all of that is checked.
+    Opening makes the folder if need be. It refuses, with UsageError or CheckpointError, a folder of another
+    run or of other files, one that another process trains in, and one that cannot be written. Nothing in it
+    is changed before all of that is checked.
     """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
@@ -33,12 +35,16 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = self.recipe_file.open("a+", encoding="utf-8")
         except OSError as error:
-            raise CheckpointError(f"{path}: cannot be written ({error.strerror}); name another folder with --out") from error
+            raise CheckpointError(
+                f"{path}: cannot be written ({error.strerror}); name another folder with --out"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise UsageError(f"{path}: another process is training there; wait for it, or name another --out") from error
+            raise UsageError(
+                f"{path}: another process is training there; wait for it, or name another --out"
+            ) from error
         self._settle_recipe(recipe)
 
     def _settle_recipe(self, recipe: Recipe) -> None:
@@ -48,10 +54,13 @@ class RunFolder:
             try:
                 saved = Recipe().replace(**tomllib.loads(text))
             except (tomllib.TOMLDecodeError, UsageError) as error:
-                raise CheckpointError(f"{self.recipe_file}: cannot be read ({error}); name another folder with --out") from error
+                raise CheckpointError(
+                    f"{self.recipe_file}: cannot be read ({error}); name another folder with --out"
+                ) from error
             require_same_recipe(saved, recipe, self.path)
         try:
-            # In place, not renamed, because the lock is on this very file; it is small and can be written again.
+            # In place, not renamed, because the lock is on this very file; it is small and can be written
+            # again.
             self._lock.truncate(0)
             self._lock.write(recipe.to_toml())
             self._lock.flush()
@@ -59,7 +68,8 @@ class RunFolder:
             raise CheckpointError(f"{self.recipe_file}: cannot be written ({error.strerror})") from error
 
     def load(self, recipe: Recipe) -> dict[str, Any] | None:
-        """The checkpoint to go on from, or None at the start. Raises CheckpointError when it is of another recipe or unreadable."""
+        """The checkpoint to go on from, or None at the start. Raises CheckpointError when it is of another
+        recipe or unreadable."""
         if not self.checkpoint_file.exists():
             return None
         content = load_checkpoint(self.checkpoint_file)
@@ -67,7 +77,8 @@ class RunFolder:
         return content
 
     def start_metrics(self, from_step: int) -> None:
-        """Opens `metrics.jsonl` for appending, without the lines of steps that were lost with a killed run."""
+        """Opens `metrics.jsonl` for appending, without the lines of steps that were lost with a killed
+        run."""
         kept = ""
         if self.metrics_file.exists():
             lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
@@ -91,7 +102,8 @@ class RunFolder:
 
     def close(self) -> None:
         if self._metrics is not None:
-            # A full disk was reported where it happened; closing would flush, and raise it again over that report.
+            # A full disk was reported where it happened; closing would flush, and raise it again over that
+            # report.
             with contextlib.suppress(OSError):
                 self._metrics.close()
         self._lock.close()

@@ -1,7 +1,7 @@
 """One training step: normalise, two forwards, loss, backward, optimiser.
 
-What a bench scenario changes is passed in: the loss, the optimiser, the precision, the memory format. The recipe's own are the
-defaults, so that `pretrain` and the bench run the same code.
+What a bench scenario changes is passed in: the loss, the optimiser, the precision, the memory format. The
+recipe's own are the defaults, so that `pretrain` and the bench run the same code.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,11 @@ def recipe_loss(recipe: Recipe) -> LossFunction:
 
 
 class TrainingStep:
-    """Network, loss and optimiser on one device. Calling it with a batch trains one step and returns the loss and its terms.
+    """Network, loss and optimiser on one device. Calling it with a batch trains one step and returns the loss
+    and its terms.
 
-    Nothing is read back to the host: the returned tensors stay on the device. Raises UsageError when the recipe asks for what the
-    device cannot do.
+    Nothing is read back to the host: the returned tensors stay on the device. Raises UsageError when the
+    recipe asks for what the device cannot do.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class TrainingStep:
         make_optimizer: Callable[[Recipe, nn.Module], optim.Optimizer] = build_optimizer,
     ) -> None:
         if recipe.precision == "fp16" and device.type != "cuda":
-            raise UsageError(f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or precision=fp32")
+            raise UsageError(
+                f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or precision=fp32"
+            )
         self.recipe = recipe
         self.device = device
         torch.manual_seed(recipe.seed)
@@ -76,7 +79,8 @@ class TrainingStep:
         view_1, view_2 = (self._prepared(view) for view in (batch.view_1, batch.view_2))
         with self._autocast():
             z_1, z_2 = self._forward(view_1, view_2)
-            # Inside autocast, so that a loss of plain operations gets what the official code's gets; ours switches it off.
+            # Inside autocast, so that a loss of plain operations gets what the official code's gets; ours
+            # switches it off.
             loss, terms = self.loss(z_1, z_2)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

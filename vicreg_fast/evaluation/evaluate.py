@@ -1,0 +1,56 @@
+"""A representation's whole evaluation: linear probe and nearest neighbours, of a trunk or of a floor."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pipelines.manifest import Manifest
+from vicreg_fast.config import Recipe
+from vicreg_fast.evaluation.features import Features, Images, extract_features, load_images, pixel_features
+from vicreg_fast.evaluation.knn import knn_accuracy
+from vicreg_fast.evaluation.linear_probe import ProbeResult, linear_probe
+from vicreg_fast.model import build_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Accuracies in [0, 1]."""
+
+    linear: ProbeResult
+    knn_top1: float
+
+
+class EvaluationSet:
+    """A labelled data set, decoded once at the probe's size, on which any number of representations are
+    evaluated."""
+
+    def __init__(
+        self, train: Manifest, test: Manifest, *, image_size: int, workers: int, device: torch.device
+    ) -> None:
+        self.classes = len(train.classes)
+        self.device = device
+        self.train: Images = load_images(train, image_size=image_size, workers=workers)
+        self.test: Images = load_images(test, image_size=image_size, workers=workers)
+
+    def trunk(self, backbone: nn.Module) -> Evaluation:
+        """Of a frozen backbone on `device`."""
+        return self._evaluated(
+            extract_features(backbone, self.train, self.device),
+            extract_features(backbone, self.test, self.device),
+        )
+
+    def random_trunk(self, recipe: Recipe) -> Evaluation:
+        """Of the recipe's backbone as its seed initialises it: what the architecture gives by itself."""
+        torch.manual_seed(recipe.seed)
+        return self.trunk(build_network(recipe).backbone.to(self.device))
+
+    def raw_pixels(self) -> Evaluation:
+        """Of the images themselves, at 16×16."""
+        return self._evaluated(pixel_features(self.train), pixel_features(self.test))
+
+    def _evaluated(self, train: Features, test: Features) -> Evaluation:
+        return Evaluation(
+            linear=linear_probe(train, test, self.classes, device=self.device),
+            knn_top1=knn_accuracy(train, test, self.classes, device=self.device),
+        )

@@ -1,0 +1,106 @@
+"""The linear probe: multinomial logistic regression on standardised frozen features.
+
+The objective is convex and solved to its optimum by L-BFGS, so a probe has no learning rate, no epochs and no
+luck: what differs between two probes is the representation. Its one hyperparameter, the L2 weight, is chosen
+on a tenth of the training features that is held out for that; the classifier is then fitted to all of them.
+The test set is looked at once, at the end.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from vicreg_fast.errors import DataError
+from vicreg_fast.evaluation.features import Features
+
+L2_WEIGHTS = (1e-1, 1e-2, 1e-3, 1e-4)
+"""Per-example L2 weights tried; one grid for every representation."""
+MOST_ITERATIONS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    top1: float
+    """In [0, 1]."""
+    top5: float | None
+    """None with fewer than six classes."""
+    l2_weight: float
+    train_top1: float
+    confusion: tuple[tuple[int, ...], ...]
+    """Test images by true class (rows) and predicted class (columns)."""
+
+
+def linear_probe(
+    train: Features, test: Features, classes: int, *, device: torch.device | str = "cpu", seed: int = 0
+) -> ProbeResult:
+    """Fits on `train`, measures on `test`. `seed` draws the held-out tenth.
+
+    Raises DataError without at least two classes in the training features.
+    """
+    if classes < 2 or int(train.labels.min()) < 0 or int(test.labels.min()) < 0:
+        raise DataError(
+            "a linear probe needs labelled images of at least two classes: train/CLASS/*.jpg and test/CLASS/*.jpg"
+        )
+    x_train, x_test = _standardised(train.features.to(device), test.features.to(device))
+    y_train, y_test = train.labels.to(device), test.labels.to(device)
+
+    order = torch.randperm(len(y_train), generator=torch.Generator().manual_seed(seed)).to(device)
+    held = max(1, len(order) // 10)
+    fit, check = order[held:], order[:held]
+    weight = torch.zeros(x_train.shape[1] + 1, classes, device=device)
+    scores: dict[float, float] = {}
+    for (
+        l2_weight
+    ) in L2_WEIGHTS:  # from strong to weak, each from the one before: warm starts are cheap and exact
+        weight = _fitted(x_train[fit], y_train[fit], weight, l2_weight)
+        scores[l2_weight] = float(
+            (_logits(x_train[check], weight).argmax(1) == y_train[check]).double().mean()
+        )
+    best = max(L2_WEIGHTS, key=lambda l2_weight: (scores[l2_weight], l2_weight))
+    weight = _fitted(x_train, y_train, torch.zeros_like(weight), best)
+
+    logits = _logits(x_test, weight)
+    confusion = multiclass_confusion_matrix(logits, y_test, num_classes=classes)
+    return ProbeResult(
+        top1=float(multiclass_accuracy(logits, y_test, num_classes=classes, average="micro")),
+        top5=float(multiclass_accuracy(logits, y_test, num_classes=classes, average="micro", top_k=5))
+        if classes > 5
+        else None,
+        l2_weight=best,
+        train_top1=float((_logits(x_train, weight).argmax(1) == y_train).double().mean()),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion.tolist()),
+    )
+
+
+def _standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    mean, std = train.mean(0), train.std(0)
+    std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a dead feature stays a constant
+    return (train - mean) / std, (test - mean) / std
+
+
+def _logits(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.addmm(weight[-1], x, weight[:-1])
+
+
+def _fitted(x: Tensor, y: Tensor, start: Tensor, l2_weight: float) -> Tensor:
+    """(F+1, classes) weights with the bias, which is not decayed, as the last row."""
+    weight = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [weight],
+        max_iter=MOST_ITERATIONS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-8,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(_logits(x, weight), y) + 0.5 * l2_weight * weight[:-1].square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type]
+    return weight.detach()
