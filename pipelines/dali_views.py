@@ -187,8 +187,8 @@ class DaliViews:
             raise CheckpointError("loader state: DALI's checkpoint is missing; start the run anew")
         if state.get("dali") != _dali_version():
             raise CheckpointError(
-                f"loader state: it was written by DALI {state.get('dali')}, and this is {_dali_version()}, which cannot "
-                "read its random numbers; install that version, or start anew"
+                f"loader state: DALI {state.get('dali')} wrote it, and this is {_dali_version()}, "
+                "which cannot read its random numbers; install that version, or start anew"
             )
         self._stop()
         self.position = position

@@ -67,6 +67,8 @@ def make_views(
     """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"augmentation {augmentation!r}: must be {' or '.join(AUGMENTATIONS)}")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {device}: there is no usable CUDA device; use the device cpu")
     name, _ = resolve_pipeline(kind)
     back_end: type[DaliViews] | type[TorchvisionViews] = DaliViews if name == "dali" else TorchvisionViews
     return back_end(

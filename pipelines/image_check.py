@@ -119,6 +119,6 @@ def _reason(error: BaseException) -> str:
     text = str(error)
     return (
         "truncated"
-        if "truncated" in text
+        if "truncated" in text.lower()
         else f"damaged ({' '.join(text.split())[:80] or type(error).__name__})"
     )

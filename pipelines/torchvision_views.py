@@ -20,7 +20,7 @@ from pipelines.manifest import Manifest
 from pipelines.position import Position
 from pipelines.sampling import epoch_order, sample_generator, steps_in_epoch
 from pipelines.spec import AUGMENTATIONS, ViewParameters
-from pipelines.workers import ignore_interrupts, worker_context
+from pipelines.workers import prepare_worker, worker_context
 from vicreg_fast.errors import DataError
 
 PREFETCH = 2
@@ -160,7 +160,7 @@ class TorchvisionViews:
             sampler=_Keys(self),
             num_workers=workers,
             collate_fn=as_is,
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=prepare_worker,
             multiprocessing_context=worker_context(workers),
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers > 0 else None,
@@ -180,7 +180,14 @@ class TorchvisionViews:
             raise DataError("the torchvision pipeline was closed and gives no further batch")
         if self._batches is None:
             self._batches = iter(self._loader)
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except RuntimeError as error:
+            self._batches = None
+            raise DataError(
+                f"a loader worker ended ({str(error).splitlines()[0][:100]}); it may have run out of memory: "
+                "set fewer workers (--set workers=N)"
+            ) from error
         if isinstance(batch, Failure):
             raise undecodable(batch)
         device = self.contract.device

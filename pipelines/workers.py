@@ -1,7 +1,10 @@
 """How loader processes start and end."""
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from multiprocessing.context import BaseContext
 
 
@@ -18,7 +21,21 @@ def worker_context(workers: int) -> BaseContext | None:
     return context
 
 
-def ignore_interrupts(_: int) -> None:
-    """For a worker's start. Ctrl-C reaches the whole process group; the parent alone decides what it
+def prepare_worker(_: int) -> None:
+    """For a worker's start. Ctrl-C reaches the whole process group, and the parent alone decides what it
     means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A DataLoader's worker watches for its system parent, which is the fork server and not the training
+    process.
+
+    And the fork server lives for as long as its workers do, so a killed training process would leave them all
+    behind.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

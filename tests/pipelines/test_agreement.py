@@ -51,23 +51,23 @@ def jittered(*operations: tuple[str, float]) -> ViewParameters:
 
 
 CASES = {
-    "resize": (WHOLE, 0.5),
-    "crop, smaller": (replace(WHOLE, crop=(10, 20, 120, 130)), 0.5),
-    "crop, larger": (replace(WHOLE, crop=(30, 40, 50, 60)), 0.5),
-    "flip": (replace(WHOLE, flip=True), 0.5),
-    "brightness up": (jittered(("brightness", 1.4)), 0.8),
-    "brightness down": (jittered(("brightness", 0.6)), 0.8),
-    "contrast up": (jittered(("contrast", 1.4)), 0.9),
-    "contrast down": (jittered(("contrast", 0.6)), 0.9),
-    "saturation up": (jittered(("saturation", 1.2)), 0.9),
-    "saturation down": (jittered(("saturation", 0.8)), 0.9),
-    "gray": (replace(WHOLE, gray=True), 0.5),
-    "blur 0.1": (replace(WHOLE, sigma=0.1), 0.5),
+    "resize": (WHOLE, 0.3),
+    "crop, smaller": (replace(WHOLE, crop=(10, 20, 120, 130)), 0.3),
+    "crop, larger": (replace(WHOLE, crop=(30, 40, 50, 60)), 0.35),
+    "flip": (replace(WHOLE, flip=True), 0.3),
+    "brightness up": (jittered(("brightness", 1.4)), 0.7),
+    "brightness down": (jittered(("brightness", 0.6)), 0.6),
+    "contrast up": (jittered(("contrast", 1.4)), 0.7),
+    "contrast down": (jittered(("contrast", 0.6)), 0.7),
+    "saturation up": (jittered(("saturation", 1.2)), 0.7),
+    "saturation down": (jittered(("saturation", 0.8)), 0.7),
+    "gray": (replace(WHOLE, gray=True), 0.3),
+    "blur 0.1": (replace(WHOLE, sigma=0.1), 0.3),
     "blur 0.5": (replace(WHOLE, sigma=0.5), 0.8),
-    "blur 1": (replace(WHOLE, sigma=1.0), 0.8),
-    "blur 2": (replace(WHOLE, sigma=2.0), 0.8),
-    "solarize": (replace(WHOLE, solarize=True), 1.5),
-    "no hue": (jittered(("hue", 0.0)), 0.9),
+    "blur 1": (replace(WHOLE, sigma=1.0), 0.65),
+    "blur 2": (replace(WHOLE, sigma=2.0), 0.5),
+    "solarize": (replace(WHOLE, solarize=True), 0.3),
+    "no hue": (jittered(("hue", 0.0)), 0.7),
 }
 
 
@@ -139,9 +139,7 @@ def test_random_views_have_the_same_distribution(view: int, pictures: Manifest) 
     theirs, ours = statistics("torchvision", pictures, view), statistics("dali", pictures, view)
     for name, (mean, error) in theirs.items():
         other, other_error = ours[name]
-        print(
-            f"view {view + 1} {name}: torchvision {mean:.2f} ± {error:.2f}, dali {other:.2f} ± {other_error:.2f}"
-        )
+        print(f"view {view + 1} {name}: {mean:.2f} ± {error:.2f}, dali {other:.2f} ± {other_error:.2f}")
     for name, (mean, error) in theirs.items():
         other, other_error = ours[name]
         assert abs(mean - other) < 4 * (error**2 + other_error**2) ** 0.5, name

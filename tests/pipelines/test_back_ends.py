@@ -221,3 +221,10 @@ def test_unknown_names_are_usage_errors(one_class_an_image: Manifest) -> None:
         make("torchvision", one_class_an_image, augmentation="none")
     with pytest.raises(UsageError, match="auto, dali or torchvision"):
         make("ffcv", one_class_an_image)
+
+
+@BOTH
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, so asking for it is no error")
+def test_a_missing_device_is_a_usage_error(kind: str, one_class_an_image: Manifest) -> None:
+    with pytest.raises(UsageError, match="no usable CUDA device"):
+        make(kind, one_class_an_image, device="cuda")

@@ -17,10 +17,12 @@ def save(path: Path, color: int = 0) -> Path:
 
 
 def hollow(path: Path) -> Path:
-    """A JPEG whose end marker is there, and half of what should precede it is not."""
-    Image.effect_noise((64, 64), 80).convert("RGB").save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: 3 * len(whole) // 4] + whole[-2:])
+    """A JPEG of good header and end whose Huffman tables are nonsense."""
+    save(path)
+    whole = bytearray(path.read_bytes())
+    table = whole.index(b"\xff\xc4") + 5
+    whole[table : table + 16] = b"\xff" * 16
+    path.write_bytes(bytes(whole))
     return path
 
 

@@ -68,7 +68,7 @@ def test_workers_leave_ctrl_c_to_the_parent_and_end_on_close(one_class_an_image:
         device=torch.device("cpu"),
     )
     batches = iter(views)
-    next(batches)
+    assert len(list(islice(batches, 4))) == 4  # by now both have begun
     workers = [psutil.Process(child.pid) for child in set(multiprocessing.active_children()) - before]
     assert len(workers) == 2
     for worker in workers:
