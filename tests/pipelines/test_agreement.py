@@ -1,6 +1,6 @@
 """The two back ends on fixed parameters, operation by operation, and in distribution on random ones.
 
-Bounds are mean absolute differences out of 255, about 1.3 times what was measured; docs/PIPELINES.md lists
+Bounds are mean absolute differences out of 255, at most twice what was measured; docs/PIPELINES.md lists
 the measured ones.
 """
 
@@ -96,7 +96,7 @@ def test_hue_turns_the_same_way_and_is_nearer_than_not_turning(
 def test_whole_views_agree_but_for_hue(images: list[Image.Image]) -> None:
     off = []
     for epoch in range(6):
-        for spec, bound in zip(AUGMENTATIONS["official"], (2.5, 4.0), strict=True):
+        for spec, bound in zip(AUGMENTATIONS["official"], (2.0, 2.0), strict=True):
             hueless = replace(spec, hue=0.0)
             drawn = [hueless.sample(sample_generator(0, epoch, k), 150, 200) for k in range(len(images))]
             each = difference(images, drawn)
