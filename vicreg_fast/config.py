@@ -9,8 +9,9 @@ recipes at once.
 import difflib
 import hashlib
 import json
+import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,7 +29,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 class Recipe(BaseModel):
     """One pretraining run, whole: two runs with equal recipes, data and machine do the same work."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str = "custom"
 
@@ -101,7 +102,7 @@ class Recipe(BaseModel):
     @classmethod
     def _expander_is_widths(cls, value: str) -> str:
         parts = value.split("-")
-        if not all(part.isdigit() and int(part) > 0 for part in parts):
+        if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
             raise ValueError("must be layer widths joined by '-', such as 8192-8192-8192")
         return value
 
@@ -119,7 +120,7 @@ class Recipe(BaseModel):
     def peak_lr(self) -> float:
         return self.base_lr * self.batch_size / 256
 
-    def replace(self, **changes: Any) -> "Recipe":
+    def replace(self, /, **changes: Any) -> "Recipe":
         """A copy with `changes`, validated. Raises UsageError as `load_recipe` does."""
         return _validated({**self.model_dump(), **changes}, where="recipe")
 
@@ -133,8 +134,10 @@ class Recipe(BaseModel):
 
 
 # A resumed run may differ from its checkpoint in these only: they change what is seen or how fast, not what
-# is trained.
-FREE_ON_RESUME = frozenset({"name", "workers", "log_every_steps", "checkpoint_every_steps", "probe_size"})
+# is trained. The pipeline is among them because "auto" names none: the trainer compares the real ones.
+FREE_ON_RESUME = frozenset(
+    {"name", "workers", "pipeline", "log_every_steps", "checkpoint_every_steps", "probe_size"}
+)
 
 
 def recipe_names() -> list[str]:
@@ -149,7 +152,7 @@ def load_recipe(name_or_file: str, settings: Iterable[str] = ()) -> Recipe:
     Raises UsageError when there is no such recipe, or a key or a value is not valid.
     """
     path = Path(name_or_file)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or _is_file(path):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -165,13 +168,20 @@ def load_recipe(name_or_file: str, settings: Iterable[str] = ()) -> Recipe:
         fields = {"name": name_or_file, **_parsed(source.read_text(encoding="utf-8"), name_or_file)}
         where = f"recipe {name_or_file}"
     overrides = dict(_parse_setting(setting) for setting in settings)
-    return _validated({**fields, **overrides}, where="--set" if overrides else where)
+    return _validated({**fields, **overrides}, where=where, overridden=overrides.keys())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any file's
+        return False
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise UsageError(f"{where}: is not valid TOML ({error})") from error
 
 
@@ -186,35 +196,51 @@ def _parse_setting(setting: str) -> tuple[str, Any]:
         return key, text.strip()
     try:
         value = tomllib.loads(f"v = {text.strip()}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # a bare word: a name such as `lars`
     return key, value
 
 
-def _validated(fields: Mapping[str, Any], *, where: str) -> Recipe:
-    # TOML and people write `3` for 3.0; strict validation would refuse it.
-    floats = {key for key, field in Recipe.model_fields.items() if field.annotation is float}
-    fields = {
-        key: float(value)
-        if key in floats and isinstance(value, int) and not isinstance(value, bool)
-        else value
-        for key, value in fields.items()
-    }
+def _validated(fields: Mapping[str, Any], *, where: str, overridden: Collection[str] = ()) -> Recipe:
+    fields = {key: _as_float(value) if key in _FLOATS else value for key, value in fields.items()}
     try:
-        return Recipe(**fields)
+        return Recipe.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        if key in overridden:
+            where = "--set"
         if first["type"] == "extra_forbidden":
             message = f"no key {key!r}{_nearest(key, Recipe.model_fields)}"
+        elif not key:  # two keys that do not go together: the reason names both
+            message = reason
         else:
-            message = f"{key} = {fields.get(key)!r}: {first['msg'].removeprefix('Value error, ')}"
+            message = f"{key} = {_shortened(fields.get(key))}: {reason}"
             if first["type"] == "literal_error":
                 choices = [
                     part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")
                 ]
                 message += _nearest(str(fields.get(key)), choices)
         raise UsageError(f"{where}: {message}") from error
+
+
+_FLOATS = frozenset(key for key, field in Recipe.model_fields.items() if field.annotation is float)
+
+
+def _as_float(value: Any) -> Any:
+    """TOML and people write `3` for 3.0; strict validation would refuse it."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _nearest(word: str, choices: Iterable[str]) -> str:
