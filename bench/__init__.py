@@ -1,1 +1,2 @@
-"""The bench: scenarios in processes of their own, paired measurements, and records that a sceptic can check."""
+"""The bench: scenarios in processes of their own, paired measurements, and records that a sceptic can
+check."""

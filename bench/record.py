@@ -239,7 +239,8 @@ def parse_records(lines: Iterable[str], where: str) -> Iterator[Record | str]:
             continue
         version = content.get("schema_version") if isinstance(content, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
-            yield f"{where}, line {number}: schema {version} is newer than this version reads ({SCHEMA_VERSION}); upgrade vicreg-fast"
+            newer = f"schema {version} is newer than this version reads ({SCHEMA_VERSION})"
+            yield f"{where}, line {number}: {newer}; upgrade vicreg-fast"
             continue
         try:
             yield _ADAPTER.validate_python(content)

@@ -199,7 +199,16 @@ def _draw_all(
                 progress(done, len(jobs))
 
 
-def builtin_set(*, train: int, test: int, size: tuple[int, int] = (64, 64), seed: int = 0) -> Path:
+def builtin_set(
+    *,
+    train: int,
+    test: int,
+    size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
     """The set with these parameters in the user's cache, drawn there on first use."""
     name = f"builtin-v{VERSION}-{train}-{test}-{size[0]}x{size[1]}-seed{seed}"
-    return make_builtin_set(cache_folder() / name, train=train, test=test, size=size, seed=seed)
+    return make_builtin_set(
+        cache_folder() / name, train=train, test=test, size=size, seed=seed, progress=progress
+    )

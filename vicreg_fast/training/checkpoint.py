@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vicreg_fast.config import FREE_ON_RESUME, Recipe
 from vicreg_fast.errors import CheckpointError, UsageError
@@ -81,6 +82,20 @@ def require_same_recipe(saved: Recipe, asked: Recipe, where: Path) -> None:
                 f"{where}: was trained with {key} = {getattr(saved, key)!r}, not {getattr(asked, key)!r}; "
                 "choose another --out, or ask for the same recipe"
             )
+
+
+def load_network(network: nn.Module, content: dict[str, Any], path: Path) -> None:
+    """Puts the checkpoint's weights into `network`. Raises CheckpointError, naming the first that differs,
+    unless all fit."""
+    saved: dict[str, torch.Tensor] = content["train_step"]["network"]
+    own = network.state_dict()
+    for name in (*own, *saved):
+        if name not in saved or name not in own:
+            raise CheckpointError(f"{path}: is of another architecture ({name} is in only one of the two)")
+        if saved[name].shape != own[name].shape:
+            shapes = f"{tuple(saved[name].shape)}, not {tuple(own[name].shape)}"
+            raise CheckpointError(f"{path}: is of another architecture ({name} is {shapes})")
+    network.load_state_dict(saved)
 
 
 def _sync_folder(folder: Path) -> None:

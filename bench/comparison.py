@@ -1,0 +1,205 @@
+"""`bench --compare`: scenarios side by side, each in its own process, their rounds interleaved in alternating
+order."""
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from bench.environment import measure_environment
+from bench.record import Failure, Mode, Plan, RecordWriter
+from bench.scenarios import build_scenario
+from bench.worker import Answer, Order, Setup, serve
+from pipelines.manifest import Manifest
+from vicreg_fast.config import Recipe
+
+MODES: tuple[Mode, ...] = ("end-to-end", "compute-only", "loader-only")
+METRICS = ("throughput", "memory", "accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What to compare, and how long to look."""
+
+    scenarios: tuple[str, ...]
+    """Baseline first, contender last."""
+    recipe: Recipe
+    data: Path
+    data_description: str
+    device: str
+    command: str
+    metrics: tuple[str, ...] = METRICS
+    rounds: int = 8
+    steps_per_window: int = 5
+    windows: int = 2
+    seeds: tuple[int, ...] = (0, 1, 2)
+    accuracy_margin_points: float = 3.0
+
+
+class _Process:
+    """The parent's end of one worker."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.scenario = setup.scenario
+        self.alive = True
+        context = multiprocessing.get_context("spawn")
+        self._connection: Connection
+        self._connection, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=serve, args=(theirs, setup), name=f"bench-{setup.scenario}"
+        )
+        self._process.start()
+        theirs.close()
+
+    def ask(self, order: Order) -> Answer:
+        """Its answer; one with a `problem` when it died instead of answering."""
+        try:
+            self._connection.send(order)
+            answer: Answer = self._connection.recv()
+            return answer
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self.alive = False
+            self._process.join(timeout=10)
+            return Answer(problem=f"its process ended with exit code {self._process.exitcode}")
+
+    def close(self, *, kill: bool) -> None:
+        if kill:
+            self._process.terminate()
+        else:
+            with suppress(BrokenPipeError, OSError):
+                self._connection.send(None)
+        self._process.join(timeout=30)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+
+class ComparisonRun:
+    """Carries out a Comparison and writes its records. A context: leaving it ends every worker."""
+
+    def __init__(
+        self, comparison: Comparison, writer: RecordWriter, on_progress: Callable[[str, int, int], None]
+    ) -> None:
+        self.comparison = comparison
+        self.failures: list[Failure] = []
+        self._writer = writer
+        self._on_progress = on_progress
+        self._done = 0
+        self._processes: list[_Process] = []
+
+    def __enter__(self) -> "ComparisonRun":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.close(kill=kind is not None)
+
+    def run(self) -> None:
+        """Raises UsageError before anything starts when a scenario cannot be; a scenario that fails later is
+        recorded."""
+        plan = self._plan()
+        self._writer.write(measure_environment())
+        self._writer.write(plan)
+        c = self.comparison
+        for name in c.scenarios:
+            setup = Setup(scenario=name, recipe=c.recipe, data=c.data, device=c.device)
+            self._processes.append(_Process(setup))
+        if "memory" in c.metrics:
+            for process in self._processes:
+                self._measure(
+                    process, Order(action="memory", steps_per_window=c.steps_per_window, windows=1), "memory"
+                )
+        if "throughput" in c.metrics:
+            self._throughput()
+        if "accuracy" in c.metrics:
+            self._accuracy()
+
+    def _plan(self) -> Plan:
+        c = self.comparison
+        device = torch.device(c.device)
+        return Plan(
+            command=c.command,
+            device=c.device,
+            data=c.data_description,
+            recipe=c.recipe.model_dump(),
+            recipe_fingerprint=c.recipe.fingerprint(),
+            scenarios=tuple(build_scenario(name, c.recipe, device).record for name in c.scenarios),
+            baseline=c.scenarios[0],
+            contender=c.scenarios[-1],
+            rounds=c.rounds if "throughput" in c.metrics else 0,
+            seeds=c.seeds if "accuracy" in c.metrics else (),
+            accuracy_margin_points=c.accuracy_margin_points,
+        )
+
+    def _throughput(self) -> None:
+        c = self.comparison
+        for number in range(c.rounds):
+            # Each mode is a pair of neighbours in time, so that a drift of the machine meets both sides of
+            # it.
+            for mode in MODES:
+                order = self._processes if number % 2 == 0 else self._processes[::-1]
+                for place, process in enumerate(order):
+                    asked = Order(
+                        action="throughput",
+                        mode=mode,
+                        round=number,
+                        position=place,
+                        steps_per_window=c.steps_per_window,
+                        windows=c.windows,
+                    )
+                    self._measure(process, asked, f"round {number + 1} of {c.rounds}, {mode}")
+
+    def _accuracy(self) -> None:
+        c = self.comparison
+        for index, seed in enumerate(c.seeds):
+            self._measure(self._processes[-1], Order(action="floors", seed=seed), f"floors, seed {seed}")
+            for process in self._processes if index % 2 == 0 else self._processes[::-1]:
+                self._measure(process, Order(action="accuracy", seed=seed), f"pretraining, seed {seed}")
+
+    def _measure(self, process: _Process, order: Order, stage: str) -> None:
+        self._on_progress(f"{process.scenario}: {stage}", self._done, self.total)
+        self._done += 1
+        if not process.alive:
+            return  # its end is recorded already
+        answer = process.ask(order)
+        for record in answer.records:
+            self._writer.write(record)
+        if answer.problem is not None:
+            failure = Failure(scenario=process.scenario, stage=stage, message=answer.problem)
+            self._writer.write(failure)
+            self.failures.append(failure)
+            # What fails once fails each round: one failure is told, and the others go on without it.
+            process.alive = False
+
+    @property
+    def total(self) -> int:
+        """How many measurements there are to make."""
+        c = self.comparison
+        count = len(c.scenarios)
+        return (
+            ("memory" in c.metrics) * count
+            + ("throughput" in c.metrics) * c.rounds * len(MODES) * count
+            + ("accuracy" in c.metrics) * len(c.seeds) * (count + 1)
+        )
+
+
+def describe_data(name: str, train: Manifest, test: Manifest | None) -> str:
+    """A data set in words, without its path."""
+    words = f"{name}: {len(train)} training images"
+    if train.classes:
+        words += f" of {len(train.classes)} classes"
+    return words + (f", {len(test)} test images" if test is not None else "")
+
+
+def scenarios_to_compare(against: Sequence[str]) -> tuple[str, ...]:
+    """The names asked for, in their order, and `fast` last: it is what the verdict is about."""
+    return (*dict.fromkeys(name for name in against if name != "fast"), "fast")

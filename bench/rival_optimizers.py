@@ -1,0 +1,60 @@
+"""Optimisers as the baseline runs them: one parameter at a time, in Python."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from vicreg_fast.config import Recipe
+
+
+class PerParameterLARS(optim.Optimizer):
+    """LARS as official `main_vicreg.py:LARS` runs it: the formula of `vicreg_fast.training.lars`, a tensor at
+    a time."""
+
+    def __init__(
+        self, params: Iterable[Tensor], *, momentum: float, weight_decay: float, trust_coefficient: float
+    ) -> None:
+        defaults = {"momentum": momentum, "weight_decay": weight_decay, "trust": trust_coefficient, "lr": 0.0}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                update = p.grad
+                if p.ndim != 1:
+                    update = update.add(p, alpha=group["weight_decay"])
+                    weight_norm, update_norm = torch.norm(p), torch.norm(update)
+                    ratio = group["trust"] * weight_norm / update_norm
+                    usable = (weight_norm > 0) & (update_norm > 0)
+                    update = update.mul(torch.where(usable, ratio, torch.ones_like(ratio)))
+                state = self.state[p]
+                if not state:
+                    state["mu"] = torch.zeros_like(p)
+                state["mu"].mul_(group["momentum"]).add_(update)
+                p.add_(state["mu"], alpha=-group["lr"])
+        return loss
+
+
+def per_parameter_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
+    """The recipe's optimiser without foreach or fused kernels; what it computes is the same."""
+    params = [p for p in network.parameters() if p.requires_grad]
+    if recipe.optimizer == "lars":
+        return PerParameterLARS(
+            params,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            trust_coefficient=recipe.trust_coefficient,
+        )
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return optim.AdamW(groups, lr=0.0, foreach=False, fused=False)
+    return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, foreach=False, fused=False)

@@ -1,0 +1,2 @@
+"""The subcommands, one module each. Heavy imports stand inside the functions, so that `--help` never pays for
+them."""

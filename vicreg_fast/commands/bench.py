@@ -1,0 +1,315 @@
+"""`vicreg-fast bench`: the comparison; and `bench loss`, `bench loader`."""
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vicreg_fast.commands import common
+from vicreg_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.comparison import Comparison
+
+QUICK_ROUNDS, FULL_ROUNDS = 6, 10
+
+
+class _Metrics(click.ParamType):
+    name = "metrics"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        known = ("throughput", "memory", "accuracy")
+        names = tuple(value.split(",")) if isinstance(value, str) else value
+        for name in names:
+            if name not in known:
+                self.fail(f"{name!r} is not one of {', '.join(known)}", param, ctx)
+        return names
+
+
+def output_folder(out: Path | None, kind: str) -> Path:
+    """Where records go: the folder asked for, or a new one named for the time."""
+    return out or Path("runs") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the records and the report.  [default: runs/bench-TIME]",
+)
+
+
+@click.group(name="bench", invoke_without_command=True)
+@click.option(
+    "--compare",
+    metavar="NAME[,NAME]",
+    default="baseline",
+    show_default=True,
+    help="Scenarios to compare `fast` with: baseline, tuned.",
+)
+@click.option(
+    "--metrics",
+    type=_Metrics(),
+    help="Of throughput, memory, accuracy, joined by commas.  [default: all three]",
+)
+@click.option("--quick", is_flag=True, help="Throughput and memory only, in a few minutes.")
+@click.option("--full", is_flag=True, help="More rounds and more seeds.")
+@click.option(
+    "--rounds", type=click.IntRange(1), help="Rounds of throughput.  [default: 8; quick 6, full 10]"
+)
+@click.option("--seeds", type=click.IntRange(1), help="Seeds of accuracy.  [default: 3; full 5]")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Non-inferiority margin of linear accuracy, in percentage points.",
+)
+@common.data_option
+@common.recipe_option
+@common.set_option
+@common.device_option
+@out_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    compare: str,
+    metrics: tuple[str, ...] | None,
+    quick: bool,
+    full: bool,
+    rounds: int | None,
+    seeds: int | None,
+    margin: float,
+    data: Path | None,
+    recipe_name: str | None,
+    settings: tuple[str, ...],
+    device: str,
+    out: Path | None,
+) -> None:
+    """Compare `fast` with other ways to pretrain: pairs/s, memory and final linear accuracy, side by side.
+
+    Each scenario runs in a process of its own, rounds interleaved. Writes records.jsonl, report.html,
+    report.md and samples.csv.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if quick and full:
+        raise UsageError("--quick and --full exclude each other")
+    from bench.comparison import Comparison, describe_data, scenarios_to_compare
+    from bench.scenarios import SCENARIOS
+    from pipelines.manifest import load_manifest
+
+    names = [name.strip() for name in compare.split(",")]
+    for name in names:
+        if name not in SCENARIOS:
+            raise UsageError(f"--compare {compare}: no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+    scenarios = scenarios_to_compare(names)
+    if len(scenarios) < 2:
+        raise UsageError("--compare fast: fast is what is compared; name baseline or tuned")
+    on = common.choose_device(device)
+    recipe = common.choose_recipe(recipe_name, settings, on)
+    asked = metrics or (("throughput", "memory") if quick else ("throughput", "memory", "accuracy"))
+    where, name = common.choose_data(data, recipe)
+    with common.progress_bar("checking the images") as advance:
+        train = load_manifest(where, progress=advance)
+    train.require_batch(recipe.batch_size)
+    test = load_manifest(where, split="test") if "accuracy" in asked else None
+    first = recipe.seed
+    _run(
+        Comparison(
+            scenarios=scenarios,
+            recipe=recipe,
+            data=where,
+            data_description=describe_data(name, train, test),
+            device=str(on),
+            command=_command_line(data),
+            metrics=asked,
+            rounds=rounds or (QUICK_ROUNDS if quick else FULL_ROUNDS if full else 8),
+            seeds=tuple(range(first, first + (seeds or (5 if full else 3)))),
+            accuracy_margin_points=margin,
+        ),
+        output_folder(out, "bench"),
+    )
+
+
+def _run(comparison: "Comparison", out: Path) -> None:
+    from rich.console import Console
+
+    from bench.comparison import ComparisonRun
+    from bench.record import RecordWriter
+    from reports.load import load_report
+    from reports.render import print_report, write_report
+
+    records = out / "records.jsonl"
+    if records.exists():
+        raise UsageError(f"{records}: is there already; name another folder with --out")
+    writer = RecordWriter(records)
+    try:
+        with common.stage_view() as show, ComparisonRun(comparison, writer, show) as run:
+            run.run()
+    except KeyboardInterrupt:
+        click.echo(f"vicreg-fast: what was measured is in {records}", err=True)
+        raise
+    finally:
+        writer.close()
+    written = write_report([records], out)
+    print_report(load_report([records]), Console())
+    click.echo(f"records {records}\nreport  {written['report.html']}")
+    if run.failures:
+        for failure in run.failures:
+            click.echo(
+                f"vicreg-fast: {failure.scenario} failed in {failure.stage}: {failure.message}", err=True
+            )
+        raise click.exceptions.Exit(4)
+
+
+def _command_line(data: Path | None) -> str:
+    """As typed, with no path in it: records travel."""
+    words = ["vicreg-fast", *sys.argv[1:]]
+    for index, word in enumerate(words):
+        if index and words[index - 1] in ("--data", "--out"):
+            words[index] = word.rstrip("/").rpartition("/")[2]
+    return shlex.join(
+        word if "/" not in word or word.startswith("--set") else Path(word).name for word in words
+    )
+
+
+@command.command(name="loss")
+@click.option(
+    "--shapes",
+    default="256x2048,256x8192",
+    show_default=True,
+    metavar="NxD,...",
+    help="Batch and embedding dimension of each shape.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
+    default="float32",
+    show_default=True,
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Samples of each provider and shape.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
+@common.device_option
+@out_option
+def loss(shapes: str, dtype: str, pairs: int, threads: int | None, device: str, out: Path | None) -> None:
+    """Time forward and backward of the loss: ours in each form against the authors' formula, interleaved."""
+    import torch
+
+    from bench.environment import measure_environment
+    from bench.loss_speed import measure_loss, speedup_table
+    from bench.record import RecordWriter
+
+    parsed = [_shape(text) for text in shapes.split(",")]
+    on = common.choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    writer = RecordWriter(output_folder(out, "loss") / "records.jsonl")
+    try:
+        writer.write(measure_environment())
+        timings = []
+        with common.stage_view() as show:
+            for index, shape in enumerate(parsed):
+                show(f"{shape[0]}×{shape[1]}", index, len(parsed))
+                found = measure_loss([shape], dtype=getattr(torch, dtype), device=on, pairs=pairs)
+                for timing in found:
+                    writer.write(timing)
+                timings += found
+    finally:
+        writer.close()
+    click.echo(speedup_table(timings))
+    click.echo(f"records {writer.path}")
+
+
+def _shape(text: str) -> tuple[int, int]:
+    n, times, d = text.strip().partition("x")
+    if not times or not n.isdigit() or not d.isdigit() or int(n) < 2 or int(d) < 1:
+        raise UsageError(f"--shapes {text}: must be NxD with N ≥ 2 and D ≥ 1, such as 256x8192")
+    return int(n), int(d)
+
+
+@command.command(name="loader")
+@common.data_option
+@click.option(
+    "--image-size", type=click.IntRange(8), default=224, show_default=True, help="Side of a view, in pixels."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--augmentation", default="official", show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Workers, or threads.  [default: the cores, at most 16]"
+)
+@click.option("--rounds", type=click.IntRange(1), default=6, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Of each, in each round."
+)
+@common.device_option
+@out_option
+def loader(
+    data: Path | None,
+    image_size: int,
+    batch_size: int,
+    augmentation: str,
+    workers: int | None,
+    rounds: int,
+    seconds: float,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Time the loaders alone: DALI against torchvision, pairs of views a second, interleaved.
+
+    Without --data it draws 500×375 JPEGs.
+    """
+    import numpy as np
+
+    from bench.compare import throughput_ratio
+    from bench.environment import measure_environment
+    from bench.loader import measure_loaders
+    from bench.record import RecordWriter, Throughput
+    from pipelines.builtin_set import builtin_set
+    from pipelines.manifest import load_manifest
+
+    on = common.choose_device(device)
+    if data is None:
+        with common.progress_bar("drawing 500×375 images") as advance:
+            data = builtin_set(train=max(256, 4 * batch_size), test=0, size=(500, 375), progress=advance)
+    manifest = load_manifest(data)
+    writer = RecordWriter(output_folder(out, "loader") / "records.jsonl")
+    records: list[Throughput] = []
+    try:
+        writer.write(measure_environment())
+        with common.stage_view() as show:
+            show("measuring DALI and torchvision in turn", 0, 1)
+            records = measure_loaders(
+                manifest,
+                augmentation=augmentation,
+                image_size=image_size,
+                batch_size=batch_size,
+                workers=workers or 0,
+                rounds=rounds,
+                seconds=seconds,
+                device=on,
+            )
+        for record in records:
+            writer.write(record)
+    finally:
+        writer.close()
+    for name in ("torchvision", "dali"):
+        rates = [float(np.median(r.pairs_per_second)) for r in records if r.scenario == name]
+        click.echo(f"{name:12} {np.median(rates):8.1f} pairs/s (median of {len(rates)} rounds)")
+    ratio = throughput_ratio(records, "torchvision", "dali", "loader-only")
+    if ratio is not None:
+        click.echo(
+            f"DALI ÷ torchvision: {ratio.estimate:.2f} (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+        )
+    click.echo(f"records {writer.path}")

@@ -1,0 +1,180 @@
+"""What several subcommands share: options, the device, the data, progress."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vicreg_fast.config import Recipe, load_recipe
+from vicreg_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BUILTIN_TRAIN, BUILTIN_TEST = 2000, 1000
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of images: train/CLASS/*.jpg and test/CLASS/*.jpg, or a flat folder to pretrain without "
+    "labels. Default: the built-in set, drawn on first use.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU that is there.",
+)
+recipe_option = click.option(
+    "--recipe",
+    "recipe_name",
+    metavar="NAME|FILE",
+    help="A recipe that ships, or a TOML file. Default: smoke on a CPU, imagenet-r50-100ep on a GPU.",
+)
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the recipe; may be given again.",
+)
+
+
+def choose_device(asked: str) -> "torch.device":
+    """Raises UsageError when CUDA is asked for and is not there."""
+    import torch
+
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: torch finds no CUDA device (see `vicreg-fast doctor`); use --device cpu"
+        )
+    return torch.device(asked)
+
+
+def choose_recipe(name: str | None, settings: tuple[str, ...], device: "torch.device") -> Recipe:
+    """The recipe asked for, or the default of the device."""
+    return load_recipe(name or ("smoke" if device.type == "cpu" else "imagenet-r50-100ep"), settings)
+
+
+def choose_data(data: Path | None, recipe: Recipe) -> tuple[Path, str]:
+    """The data set's folder and its name in words; the built-in set is drawn if it is not there yet."""
+    if data is not None:
+        return data, data.name or str(data)
+    from pipelines.builtin_set import builtin_set
+
+    small = recipe.image_size <= 64
+    size = (80, 80) if small else (500, 375)
+    train = max(BUILTIN_TRAIN, 2 * recipe.batch_size)
+    with progress_bar("drawing the built-in data set") as advance:
+        folder = builtin_set(train=train, test=BUILTIN_TEST, size=size, progress=advance)
+    return folder, f"built-in set, {size[0]}×{size[1]} pixels"
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function of (done, total). Nothing is shown before the first call, nor where stderr is not a
+    terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr_console()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as progress:
+        task = None
+
+        def advance(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = progress.add_task(label, total=total)
+            progress.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def stderr_console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+class StopRequest:
+    """Turns the first SIGINT or SIGTERM into a question that a loop asks; a second SIGINT interrupts at
+    once."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+        if sys.stderr.isatty():
+            click.echo("stopping after this step; once more to stop at once", err=True)
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """130 after SIGINT; 0 after SIGTERM, by which schedulers end a job that has done right."""
+        return 130 if self.signal == signal.SIGINT else 0
+
+
+@contextmanager
+def stage_view() -> Iterator[Callable[[str, int, int], None]]:
+    """Gives a function of (stage, done, total): one live line with a bar and the time so far on a terminal,
+    nothing elsewhere."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    console = stderr_console()
+    with Progress(
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None)
+
+        def show(stage: str, done: int, total: int) -> None:
+            progress.update(task, description=stage, completed=done, total=total)
+
+        yield show
