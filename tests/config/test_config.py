@@ -151,7 +151,8 @@ def test_the_fingerprint_ignores_the_name_and_nothing_else() -> None:
     assert recipe.replace(name="other").fingerprint() == recipe.fingerprint()
     changed = {
         "augmentation": "small-images", "image_size": 64, "pipeline": "dali", "workers": 3,
-        "backbone": "resnet18", "width": 8, "stem": "cifar", "zero_init_residual": False, "expander": "64", "sync_batchnorm": False,
+        "backbone": "resnet18", "width": 8, "stem": "cifar", "zero_init_residual": False, "expander": "64",
+        "sync_batchnorm": False,
         "forward": "joint", "preset": "paper", "invariance_weight": 1.0, "variance_weight": 1.0,
         "covariance_weight": 2.0, "gamma": 2.0, "loss_form": "gram", "loss_backend": "torch", "batch_size": 8,
         "epochs": 2, "max_steps": 5, "optimizer": "sgd", "base_lr": 0.1, "momentum": 0.8, "weight_decay": 0.1,
