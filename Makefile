@@ -49,8 +49,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 bench: $(STAMP)
 	$(BIN)/vicreg-fast bench --compare baseline $(ARGS)
 
+# Few workers of one thread each: several processes of several OpenMP threads on few cores starve each other.
+test: export OMP_NUM_THREADS := 1
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -18,7 +18,7 @@ case "$*" in
         mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
     *"-m pip"*-e*) [ -z "$CUT" ] || exit 1 ;;
 esac
-echo "$*" >> "$CALLS"
+echo "OMP_NUM_THREADS=$OMP_NUM_THREADS $*" >> "$CALLS"
 """
 
 
@@ -132,6 +132,14 @@ def test_a_python_that_will_not_do_is_named_and_nothing_is_made(
     assert result.returncode == 2
     assert message in result.stderr
     assert not (project.folder / ".venv").exists()
+
+
+def test_each_test_worker_has_one_thread_and_gets_the_arguments(project: Project) -> None:
+    assert project.make("test", "ARGS=-k loss", OMP_NUM_THREADS="8").returncode == 0
+    (call,) = project.calls("-m pytest")
+    assert call.startswith("OMP_NUM_THREADS=1 ")
+    assert "-n logical" in call
+    assert call.endswith(" -k loss")
 
 
 def test_clean_takes_the_environment_away_and_no_source(project: Project) -> None:

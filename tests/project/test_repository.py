@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from vicreg_fast.cli import COMMANDS
+
 LONGEST_FILE = 350
 """Lines. A file is one idea, and about 300 lines at most."""
 INDEX_HOST = re.compile(
@@ -44,6 +46,11 @@ def test_every_make_target_in_the_documents_exists(root: Path) -> None:
         used = set(re.findall(r"^make ([a-z]+)", commands, re.MULTILINE))
         assert used, f"{name} names no make target"
         assert used <= targets, name
+
+
+def test_every_command_in_the_readme_exists(root: Path) -> None:
+    used = set(re.findall(r"^vicreg-fast ([a-z]+)", _text(root / "README.md"), re.MULTILINE))
+    assert used == set(COMMANDS)
 
 
 def test_ci_runs_what_make_knows(root: Path) -> None:
