@@ -1,9 +1,8 @@
 """Checkpoints that are whole or not there: written to a temporary file, fsynced, renamed; loaded with
 `weights_only=True`."""
 
+import contextlib
 import os
-import pickle
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,17 @@ FORMAT_VERSION = 1
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Replaces `path` by `content` in one rename; after a failure the previous checkpoint stands as it was.
 
-    Raises CheckpointError when the folder or the disk does not take it.
+    One process at a time may save to a path. The temporary file's name is fixed, so that what a killed run
+    left of it is written over by the next. Raises CheckpointError when the folder or the disk does not take
+    it.
     """
-    scratch: Path | None = None
+    scratch = path.with_name(f".{path.name}-new")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        scratch = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with scratch.open("wb") as file:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-        scratch = None
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or _first_line(error)
@@ -41,26 +39,35 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         )
         raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
     finally:
-        if scratch is not None:
+        with contextlib.suppress(OSError):  # nothing is there after the rename
             scratch.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The content as saved. Raises CheckpointError when there is none, or it is not a whole checkpoint of
-    this program."""
+    """The content as saved, its checksums compared: torch itself reads damaged weights without a word.
+
+    Raises CheckpointError when there is none, or it is not a whole checkpoint of this program.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # bytes that are no checkpoint end zipfile and pickle in any of a dozen ways
         raise CheckpointError(
-            f"{path}: is not a whole checkpoint; it is torn, or another kind of file"
+            f"{path}: is not a whole checkpoint; it is damaged, or another kind of file"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: is not a vicreg-fast checkpoint")
-    if content["format_version"] > FORMAT_VERSION:
+    version = content.get("format_version")
+    if not isinstance(version, int):
+        raise CheckpointError(f"{path}: is not a vicreg-fast checkpoint (it has no version)")
+    if version > FORMAT_VERSION:
         raise CheckpointError(f"{path}: is of a newer version of vicreg-fast; upgrade to read it")
     return content
 

@@ -63,12 +63,16 @@ class Trainer:
             workers=recipe.workers,
             device=device,
         )
-        self.train_step = TrainingStep(recipe, device, loss=loss, make_optimizer=make_optimizer)
+        try:
+            self.train_step = TrainingStep(recipe, device, loss=loss, make_optimizer=make_optimizer)
+        except BaseException:
+            self.close()
+            raise
         self.steps_per_epoch = self.views.steps_per_epoch
         self.total_steps = planned_steps(recipe, self.steps_per_epoch)
         self.step = 0
         self.seconds = 0.0
-        """Training time so far, over all the sessions of the run."""
+        """Training time so far, over all the sessions of the run, in wall seconds."""
         self.loader_wait_seconds = 0.0
         self.last_loss = math.nan
         self._latest: tuple[torch.Tensor, VICRegTerms] | None = None
@@ -99,6 +103,7 @@ class Trainer:
             loss, terms = self.train_step(batch, rate)
             self.step += 1
             self._latest = (loss, terms)
+            self.seconds = seconds_before + (time.perf_counter() - window_start)
             metrics: Metrics | None = None
             if self.step % self.recipe.log_every_steps == 0 or self.step == self.total_steps:
                 # The one place that reads from the device: everything before it is in flight until here.
@@ -139,17 +144,30 @@ class Trainer:
             named = ", ".join(
                 f"{name} {value:.4g}" for name, value in zip(terms._fields[:3], values[1:4], strict=True)
             )
-            raise TrainingError(
-                f"step {self.step}: the loss is not finite ({named}); lower base_lr (now {self.recipe.base_lr:g}) "
-                "or use precision=fp32"
-            )
+            raise TrainingError(f"step {self.step}: the loss is not finite ({named}); {self._mend()}")
         return values
+
+    def _mend(self) -> str:
+        return f"lower base_lr (now {self.recipe.base_lr:g}) or use precision=fp32"
+
+    def _require_finite(self) -> None:
+        """Raises TrainingError unless the last loss and every weight and statistic are finite: a finite loss
+        can have a gradient that is not."""
+        if self._latest is not None:
+            self._read_finite()
+        values = {k: v for k, v in self.train_step.network.state_dict().items() if v.is_floating_point()}
+        finite = torch.stack([value.isfinite().all() for value in values.values()]).tolist()
+        wrong = [name for name, fine in zip(values, finite, strict=True) if not fine]
+        if wrong:
+            raise TrainingError(
+                f"step {self.step}: {len(wrong)} of {len(values)} tensors of the network are not finite, "
+                f"first {wrong[0]}; {self._mend()}"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on. Raises TrainingError rather than save a run whose loss
-        is not finite."""
-        if self._latest is not None:
-            self._read_finite()
+        or weights are not finite."""
+        self._require_finite()
         return {
             "recipe": self.recipe.model_dump(),
             "step": self.step,
@@ -162,14 +180,21 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises CheckpointError when the state is of another pipeline or another data set."""
+        """Raises CheckpointError when the state is of another pipeline, data set or network."""
         if state["pipeline"] != self.views.name:
             raise CheckpointError(
-                f"the checkpoint was trained with the {state['pipeline']} pipeline and this run has {self.views.name}; "
-                f"use --pipeline {state['pipeline']}, or another --out"
+                f"the checkpoint was trained with the {state['pipeline']} pipeline and this run has "
+                f"{self.views.name}; use --pipeline {state['pipeline']}, or another --out"
             )
         self.views.load_state_dict(state["views"])
-        self.train_step.load_state_dict(state["train_step"])
+        try:
+            self.train_step.load_state_dict(state["train_step"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"the checkpoint does not fit the recipe's network or optimiser ({reason}); "
+                "choose another --out, or ask for the same recipe"
+            ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.device.type == "cuda":

@@ -4,6 +4,7 @@ user's files, apart."""
 import contextlib
 import fcntl
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import IO, Any
@@ -27,11 +28,11 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.checkpoint_file = path / "checkpoint.pt"
         self._metrics: IO[str] | None = None
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path}: is a file; name a folder with --out")
-        if path.is_dir() and any(path.iterdir()) and not self.recipe_file.exists():
-            raise UsageError(f"{path}: holds other files and no run; name a new folder with --out")
         try:
+            if path.exists() and not path.is_dir():
+                raise UsageError(f"{path}: is a file; name a folder with --out")
+            if path.is_dir() and any(path.iterdir()) and not self.recipe_file.exists():
+                raise UsageError(f"{path}: holds other files and no run; name a new folder with --out")
             path.mkdir(parents=True, exist_ok=True)
             self._lock = self.recipe_file.open("a+", encoding="utf-8")
         except OSError as error:
@@ -39,31 +40,42 @@ class RunFolder:
                 f"{path}: cannot be written ({error.strerror}); name another folder with --out"
             ) from error
         try:
+            self._take_lock()
+            self._settle_recipe(recipe)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> None:
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
+        except BlockingIOError as error:
             raise UsageError(
-                f"{path}: another process is training there; wait for it, or name another --out"
+                f"{self.path}: another process is training there; wait for it, or name another --out"
             ) from error
-        self._settle_recipe(recipe)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.recipe_file}: cannot be locked ({error.strerror}); "
+                "name a folder on another disk with --out"
+            ) from error
 
     def _settle_recipe(self, recipe: Recipe) -> None:
-        self._lock.seek(0)
-        text = self._lock.read()
-        if text.strip():
-            try:
-                saved = Recipe().replace(**tomllib.loads(text))
-            except (tomllib.TOMLDecodeError, UsageError) as error:
-                raise CheckpointError(
-                    f"{self.recipe_file}: cannot be read ({error}); name another folder with --out"
-                ) from error
-            require_same_recipe(saved, recipe, self.path)
         try:
-            # In place, not renamed, because the lock is on this very file; it is small and can be written
-            # again.
-            self._lock.truncate(0)
+            self._lock.seek(0)
+            text = self._lock.read()
+            saved = Recipe().replace(**tomllib.loads(text)) if text.strip() else None
+        except (OSError, ValueError, RecursionError, UsageError) as error:
+            raise CheckpointError(
+                f"{self.recipe_file}: cannot be read ({error}); name another folder with --out"
+            ) from error
+        if saved is not None:
+            # Never written again: it may be one that the user wrote and put there.
+            require_same_recipe(saved, recipe, self.path)
+            return
+        try:
             self._lock.write(recipe.to_toml())
             self._lock.flush()
+            os.fsync(self._lock.fileno())
         except OSError as error:
             raise CheckpointError(f"{self.recipe_file}: cannot be written ({error.strerror})") from error
 
@@ -79,17 +91,18 @@ class RunFolder:
     def start_metrics(self, from_step: int) -> None:
         """Opens `metrics.jsonl` for appending, without the lines of steps that were lost with a killed
         run."""
-        kept = ""
-        if self.metrics_file.exists():
-            lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-            kept = "".join(line + "\n" for line in lines if _step_of(line) <= from_step)
         scratch = self.metrics_file.with_name(".metrics.jsonl-new")
         try:
+            kept = ""
+            if self.metrics_file.exists():
+                lines = self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines()
+                kept = "".join(line + "\n" for line in lines if _step_of(line) <= from_step)
             scratch.write_text(kept, encoding="utf-8")
             scratch.replace(self.metrics_file)
             self._metrics = self.metrics_file.open("a", encoding="utf-8")
         except OSError as error:
-            scratch.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
             raise CheckpointError(f"{self.metrics_file}: cannot be written ({error.strerror})") from error
 
     def log(self, metrics: dict[str, float | int]) -> None:
@@ -106,7 +119,8 @@ class RunFolder:
             # report.
             with contextlib.suppress(OSError):
                 self._metrics.close()
-        self._lock.close()
+        with contextlib.suppress(OSError):
+            self._lock.close()
 
     def __enter__(self) -> "RunFolder":
         return self

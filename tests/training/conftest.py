@@ -1,0 +1,51 @@
+"""One small set of images a session, and a network small enough to train in moments."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.builtin_set import make_builtin_set
+from pipelines.manifest import Manifest, load_manifest
+from vicreg_fast.config import Recipe
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VICREG_FAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_builtin_set(tmp_path_factory.mktemp("images") / "set", train=36, test=10, size=(40, 36))
+
+
+@pytest.fixture
+def manifest(images: Path) -> Manifest:
+    """36 images: four steps of eight an epoch, the last four images dropped."""
+    return load_manifest(images)
+
+
+@pytest.fixture
+def tiny() -> Recipe:
+    return Recipe(
+        name="tiny",
+        augmentation="small-images",
+        image_size=32,
+        pipeline="torchvision",
+        workers=1,
+        backbone="resnet10",
+        width=4,
+        stem="imagenet",
+        zero_init_residual=False,
+        expander="16-16",
+        batch_size=8,
+        epochs=3,
+        optimizer="adamw",
+        base_lr=0.05,
+        warmup_epochs=0.5,
+        precision="fp32",
+        log_every_steps=3,
+    )
