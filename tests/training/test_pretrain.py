@@ -1,0 +1,215 @@
+"""A run in its folder: what is written when, and what of it survives a stop, a failure and a kill."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.manifest import Manifest
+from vicreg_fast.config import Recipe
+from vicreg_fast.errors import CheckpointError, TrainingError
+from vicreg_fast.loss import VICRegTerms
+from vicreg_fast.training import step as step_module
+from vicreg_fast.training.checkpoint import load_checkpoint
+from vicreg_fast.training.loop import Trainer, pretrain
+from vicreg_fast.training.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+CLOCK = {"pairs_per_second", "loader_wait_share", "seconds"}
+
+
+def run(recipe: Recipe, manifest: Manifest, path: Path, stop_at: int | None = None) -> Trainer:
+    at = 0
+
+    def note(progress: Any) -> None:
+        nonlocal at
+        at = progress.step
+
+    with RunFolder(path, recipe) as folder:
+        return pretrain(
+            recipe, manifest, folder, CPU, on_step=note, stop=lambda: stop_at is not None and at >= stop_at
+        )
+
+
+def metrics(path: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    network: dict[str, Tensor] = load_checkpoint(path / "checkpoint.pt")["train_step"]["network"]
+    return network
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("pipeline", ["torchvision", "dali"])
+def test_stops_at_several_steps_lose_no_line_and_no_bit(
+    pipeline: str, tiny: Recipe, manifest: Manifest, tmp_path: Path
+) -> None:
+    recipe = tiny.replace(pipeline=pipeline)
+    run(recipe, manifest, tmp_path / "whole")
+    assert [line["step"] for line in metrics(tmp_path / "whole")] == [3, 6, 9, 12]
+    for stop_at in (2, 6, 11):  # between two log steps, at one, and just before the end
+        stopped = run(recipe, manifest, tmp_path / "stopped", stop_at)
+        assert stopped.step == load_checkpoint(tmp_path / "stopped" / "checkpoint.pt")["step"] == stop_at
+    assert run(recipe, manifest, tmp_path / "stopped").step == 12
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
+    assert_same_weights(tmp_path / "stopped", tmp_path / "whole")
+    names = {"recipe.toml", "metrics.jsonl", "checkpoint.pt"}
+    assert {entry.name for entry in (tmp_path / "stopped").iterdir()} == names
+
+
+def test_a_finished_run_is_left_as_it_is(tiny: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    recipe = tiny.replace(max_steps=3)
+    run(recipe, manifest, tmp_path / "run")
+    before = {entry.name: entry.read_bytes() for entry in (tmp_path / "run").iterdir()}
+    assert run(recipe, manifest, tmp_path / "run").step == 3
+    assert {entry.name: entry.read_bytes() for entry in (tmp_path / "run").iterdir()} == before
+
+
+def test_checkpoints_come_at_epochs_ends_and_every_so_many_steps(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(
+        "vicreg_fast.training.loop.save_checkpoint", lambda _, state: saved.append(state["step"])
+    )
+    run(tiny.replace(max_steps=10), manifest, tmp_path / "a")
+    assert saved == [4, 8, 10]
+    saved.clear()
+    run(tiny.replace(max_steps=10, checkpoint_every_steps=3), manifest, tmp_path / "b")
+    assert saved == [3, 4, 6, 8, 9, 10]
+
+
+def test_lines_after_the_checkpoint_and_a_torn_one_are_written_again(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path
+) -> None:
+    recipe = tiny.replace(log_every_steps=1, max_steps=7)
+    run(recipe, manifest, tmp_path / "whole")
+    path = tmp_path / "killed"
+    run(recipe, manifest, path, stop_at=4)
+    with (path / "metrics.jsonl").open("a") as file:  # as a run killed after step 6 leaves it
+        file.write('{"step": 5, "loss": -1.0}\n{"step": 6, "loss": -1.0}\n{"step": 7, "lo\xff')
+    run(recipe, manifest, path)
+    assert metrics(path) == metrics(tmp_path / "whole")
+    assert [line["step"] for line in metrics(path)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def broken_at(step: int, kind: str) -> Callable[[Recipe], Any]:
+    real, calls = step_module.recipe_loss, 0
+
+    def make(recipe: Recipe) -> Any:
+        def loss(x: Tensor, y: Tensor) -> tuple[Tensor, VICRegTerms]:
+            nonlocal calls
+            calls += 1
+            value, terms = real(recipe)(x, y)
+            if calls == step:
+                value = value * math.nan if kind == "value" else value + (0 * x).sum().sqrt()
+            return value, terms
+
+        return loss
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["value", "gradient"])
+@pytest.mark.parametrize("every", [0, 1], ids=["epochs only", "every step"])
+def test_trouble_between_log_steps_names_the_last_good_checkpoint_and_keeps_it(
+    every: int, kind: str, tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.replace(log_every_steps=12, checkpoint_every_steps=every)
+    monkeypatch.setattr(step_module, "recipe_loss", broken_at(7, kind))
+    good = 6 if every else 4
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        run(recipe, manifest, tmp_path / "run")
+    message = str(caught.value)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    assert message.endswith(f"the last good checkpoint, of step {good}, is {checkpoint}")
+    assert message.startswith(f"step {7 if every else 8}: ")
+    assert "\n" not in message
+    assert load_checkpoint(checkpoint)["step"] == good
+    assert all(bool(w.isfinite().all()) for w in weights(tmp_path / "run").values())
+
+
+def test_trouble_before_any_checkpoint_says_so(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "recipe_loss", broken_at(2, "value"))
+    with pytest.raises(TrainingError, match=r"step 3: .*; there is no checkpoint yet$"):
+        run(tiny, manifest, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_a_folder_of_another_recipe_is_refused_and_kept(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path
+) -> None:
+    run(tiny.replace(max_steps=1), manifest, tmp_path / "run")
+    before = {entry.name: entry.read_bytes() for entry in (tmp_path / "run").iterdir()}
+    with pytest.raises(CheckpointError, match="was trained with max_steps = 1, not 2"):
+        run(tiny.replace(max_steps=2), manifest, tmp_path / "run")
+    (tmp_path / "run" / "recipe.toml").write_text("")  # only the checkpoint knows
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: was trained with width = 4, not 8"):
+        run(tiny.replace(max_steps=1, width=8), manifest, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before["checkpoint.pt"]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from pipelines.manifest import load_manifest
+from vicreg_fast.config import load_recipe
+from vicreg_fast.training.loop import pretrain
+from vicreg_fast.training.run_folder import RunFolder
+torch.set_num_threads(1)
+recipe = load_recipe(sys.argv[1])
+with RunFolder(Path(sys.argv[3]), recipe) as folder:
+    pretrain(recipe, load_manifest(sys.argv[2]), folder, torch.device("cpu"))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_is_the_run_never_killed(
+    tiny: Recipe, images: Path, tmp_path: Path
+) -> None:
+    recipe = tiny.replace(pipeline="dali", epochs=15, log_every_steps=1, checkpoint_every_steps=1)
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+
+    def start(path: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(images), str(path)]
+        return subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": ""})
+
+    whole = start(tmp_path / "whole")
+    draw, path = random.Random(0), tmp_path / "killed"
+    for target in (9, 31):
+        process = start(path)
+        log, until = path / "metrics.jsonl", time.monotonic() + 120
+        while not log.exists() or log.read_bytes().count(b"\n") < target:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert load_checkpoint(path / "checkpoint.pt")["step"] >= target - 1
+    assert start(path).wait(120) == 0
+    assert whole.wait(120) == 0
+    assert [line["step"] for line in metrics(path)] == list(range(1, 61))
+    assert metrics(path) == metrics(tmp_path / "whole")
+    assert_same_weights(path, tmp_path / "whole")
