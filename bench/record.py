@@ -7,18 +7,19 @@ again from the file alone. Units are in the names. This module imports neither t
 records on machines that have neither.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vicreg_fast.errors import RecordError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Mode = Literal["end-to-end", "compute-only", "loader-only"]
 
@@ -206,13 +207,17 @@ class RecordWriter:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            torn = _ends_in_a_torn_line(path)
             self._file = path.open("a", encoding="utf-8")
+            if torn:  # else the next record would be joined to what a cut run left, and both be lost
+                self._file.write("\n")
+                self._file.flush()
         except OSError as error:
             raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
 
     def write(self, record: Record) -> None:
         try:
-            self._file.write(record.model_dump_json() + "\n")
+            self._file.write(json.dumps(record.model_dump(mode="json")) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -221,7 +226,17 @@ class RecordWriter:
             ) from error
 
     def close(self) -> None:
-        self._file.close()
+        # A full disk was reported where it happened; closing would flush, and raise it again.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _ends_in_a_torn_line(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def parse_records(lines: Iterable[str], where: str) -> Iterator[Record | str]:
@@ -234,7 +249,7 @@ def parse_records(lines: Iterable[str], where: str) -> Iterator[Record | str]:
             continue
         try:
             content = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             yield f"{where}, line {number}: not a whole JSON object (a torn write?)"
             continue
         version = content.get("schema_version") if isinstance(content, dict) else None
@@ -246,7 +261,7 @@ def parse_records(lines: Iterable[str], where: str) -> Iterator[Record | str]:
             yield _ADAPTER.validate_python(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
+            place = ".".join(str(part) for part in first["loc"]) or "the line"
             yield f"{where}, line {number}: not a record ({place}: {first['msg']})"
 
 
@@ -254,7 +269,7 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     """The records of a file and what could not be read of it. Raises RecordError when the file itself cannot
     be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() also cuts inside strings
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"

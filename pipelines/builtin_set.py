@@ -28,6 +28,8 @@ SHAPES = ("disc", "star")
 TEXTURES = ("plain", "striped", "checked", "dotted", "ringed")
 CLASSES = tuple(f"{texture}-{shape}" for shape in SHAPES for texture in TEXTURES)
 JPEG_QUALITY = 90
+MOST_SIDE = 8192
+"""Pixels of the longer side."""
 VERSION = 1
 """Raised when the drawing changes, so that a cached set of an older drawing is not taken for this one."""
 
@@ -62,7 +64,7 @@ def draw(label: int, rng: np.random.Generator, size: tuple[int, int]) -> npt.NDA
     light = 1 + rng.uniform(0, 0.5) * _rotated(x, y, rng.uniform(0, 2 * math.pi))[0]
     image = image * light[..., None] * rng.uniform(0.7, 1.15)
     image = image + rng.normal(0, rng.uniform(0.01, 0.04), image.shape)
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _background(x: Array, y: Array, rng: np.random.Generator) -> Array:
@@ -144,18 +146,28 @@ def make_builtin_set(
     """
     if train < 0 or test < 0 or train + test == 0:
         raise DataError(f"the built-in set: {train} train and {test} test images; ask for at least one")
+    if seed < 0:
+        raise DataError(f"the built-in set: seed {seed}; use 0 or more")
+    if max(size) > MOST_SIDE:
+        raise DataError(
+            f"the built-in set: size {size[0]}×{size[1]} is too large; use at most {MOST_SIDE}×{MOST_SIDE}"
+        )
     if min(size) < 16:
         raise DataError(
             f"the built-in set: size {size[0]}×{size[1]} is too small to draw on; use at least 16×16"
         )
-    parameters = {"version": VERSION, "train": train, "test": test, "size": list(size), "seed": seed}
-    if (root / "set.json").is_file() and json.loads(
-        (root / "set.json").read_text(encoding="utf-8")
-    ) == parameters:
-        return root
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise DataError(f"{root}: is there already and is another set; name a new folder")
+    parameters: dict[str, object] = {
+        "version": VERSION,
+        "train": train,
+        "test": test,
+        "size": list(size),
+        "seed": seed,
+    }
     try:
+        if _is_set(root, parameters):
+            return root
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise DataError(f"{root}: is there already and is another set; name a new folder")
         root.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     except OSError as error:
@@ -168,10 +180,20 @@ def make_builtin_set(
             root.rmdir()
         scratch.rename(root)
     except OSError as error:
+        if _is_set(root, parameters):  # another process drew the same set meanwhile
+            return root
         raise DataError(f"{root}: cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return root
+
+
+def _is_set(root: Path, parameters: dict[str, object]) -> bool:
+    file = root / "set.json"
+    try:
+        return file.is_file() and json.loads(file.read_text(encoding="utf-8")) == parameters
+    except ValueError:  # a file of that name which is not ours
+        return False
 
 
 def _draw_all(
@@ -194,9 +216,13 @@ def _draw_all(
         image.save(root / split / CLASSES[label] / f"{index:06d}.jpg", quality=JPEG_QUALITY)
 
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        for done, _ in enumerate(pool.map(write, jobs), start=1):
-            if progress is not None:
-                progress(done, len(jobs))
+        try:
+            for done, _ in enumerate(pool.map(write, jobs), start=1):
+                if progress is not None:
+                    progress(done, len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else a stop would wait until the whole set is drawn
+            raise
 
 
 def builtin_set(

@@ -7,6 +7,7 @@ from torch import nn
 
 from pipelines.manifest import Manifest
 from vicreg_fast.config import Recipe
+from vicreg_fast.errors import DataError
 from vicreg_fast.evaluation.features import Features, Images, extract_features, load_images, pixel_features
 from vicreg_fast.evaluation.knn import knn_accuracy
 from vicreg_fast.evaluation.linear_probe import ProbeResult, linear_probe
@@ -23,15 +24,28 @@ class Evaluation:
 
 class EvaluationSet:
     """A labelled data set, decoded once at the probe's size, on which any number of representations are
-    evaluated."""
+    evaluated.
+
+    Classes are matched by name, so that a test split may lack some. Raises DataError when it has one that the
+    training split lacks, or an image cannot be read.
+    """
 
     def __init__(
         self, train: Manifest, test: Manifest, *, image_size: int, workers: int, device: torch.device
     ) -> None:
+        unknown = sorted(set(test.classes) - set(train.classes))
+        if unknown:
+            raise DataError(
+                f"{test.root}: class {unknown[0]!r} is not in {train.root}; "
+                "give both splits the same class folders"
+            )
         self.classes = len(train.classes)
         self.device = device
         self.train: Images = load_images(train, image_size=image_size, workers=workers)
-        self.test: Images = load_images(test, image_size=image_size, workers=workers)
+        images, labels = load_images(test, image_size=image_size, workers=workers)
+        if test.classes:
+            labels = torch.tensor([train.classes.index(name) for name in test.classes])[labels]
+        self.test = Images(images, labels)
 
     def trunk(self, backbone: nn.Module) -> Evaluation:
         """Of a frozen backbone on `device`."""

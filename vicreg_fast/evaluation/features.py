@@ -53,12 +53,14 @@ def extract_features(
     backbone.eval()
     normalize = Normalize().to(device)
     parts = []
-    for batch in images.images.split(batch_size):
-        views = normalize(batch.to(device)).contiguous(memory_format=torch.channels_last)
-        parts.append(backbone(views).float().cpu())
-        if progress is not None:
-            progress(len(batch))
-    backbone.train(was_training)
+    try:
+        for batch in images.images.split(batch_size):
+            views = normalize(batch.to(device)).contiguous(memory_format=torch.channels_last)
+            parts.append(backbone(views).float().cpu())
+            if progress is not None:
+                progress(len(batch))
+    finally:
+        backbone.train(was_training)
     return Features(torch.cat(parts), images.labels)
 
 

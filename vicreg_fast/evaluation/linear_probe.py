@@ -42,7 +42,8 @@ def linear_probe(
     """
     if classes < 2 or int(train.labels.min()) < 0 or int(test.labels.min()) < 0:
         raise DataError(
-            "a linear probe needs labelled images of at least two classes: train/CLASS/*.jpg and test/CLASS/*.jpg"
+            "a linear probe needs labelled images of at least two classes: "
+            "train/CLASS/*.jpg and test/CLASS/*.jpg"
         )
     x_train, x_test = _standardised(train.features.to(device), test.features.to(device))
     y_train, y_test = train.labels.to(device), test.labels.to(device)
@@ -52,9 +53,8 @@ def linear_probe(
     fit, check = order[held:], order[:held]
     weight = torch.zeros(x_train.shape[1] + 1, classes, device=device)
     scores: dict[float, float] = {}
-    for (
-        l2_weight
-    ) in L2_WEIGHTS:  # from strong to weak, each from the one before: warm starts are cheap and exact
+    # From strong to weak, each from the one before: warm starts are cheap and exact.
+    for l2_weight in L2_WEIGHTS:
         weight = _fitted(x_train[fit], y_train[fit], weight, l2_weight)
         scores[l2_weight] = float(
             (_logits(x_train[check], weight).argmax(1) == y_train[check]).double().mean()
@@ -77,7 +77,8 @@ def linear_probe(
 
 def _standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     mean, std = train.mean(0), train.std(0)
-    std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a dead feature stays a constant
+    # A dead feature stays a constant. Dead is relative, so that a probe does not see a feature's scale.
+    std = torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))
     return (train - mean) / std, (test - mean) / std
 
 
@@ -99,8 +100,8 @@ def _fitted(x: Tensor, y: Tensor, start: Tensor, l2_weight: float) -> Tensor:
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(_logits(x, weight), y) + 0.5 * l2_weight * weight[:-1].square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return weight.detach()
