@@ -1,6 +1,6 @@
 """One view as DALI operators: the same functions build the random pipeline and the one on fixed parameters.
 
-The only module that imports DALI; import it inside functions.
+It imports DALI: import it inside functions.
 
 Colour. Brightness, contrast around the grey mean, and saturation keep or scale the luma alike, so as linear
 maps they commute: torchvision's random order of them differs only by where it clips and rounds. So the jitter
@@ -14,19 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import nvidia.dali.fn
-import nvidia.dali.math
-import nvidia.dali.types
 
+from pipelines.dali_filters import box_blurred, colour_transformed
+from pipelines.dali_modules import Node, constant, dali_math, fn, types
 from pipelines.spec import ViewParameters, ViewSpec
-
-# DALI makes these modules' contents at import: its stubs do not name them all.
-fn: Any = nvidia.dali.fn
-dali_math: Any = nvidia.dali.math
-types: Any = nvidia.dali.types
-
-Node = Any
-"""A DALI DataNode, one value a sample."""
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R 601-2, as Pillow's conversion to L."""
@@ -55,6 +46,8 @@ class ViewNodes:
     gray: Node | bool
     blur: Node | bool
     sigma: Node
+    sigma_most: float
+    """No sample's sigma is larger."""
     solarize: Node | bool
 
 
@@ -65,7 +58,7 @@ def random_nodes(spec: ViewSpec, shape: Node) -> ViewNodes:
     )
     top_left = fn.cast(start, dtype=types.FLOAT)
     bottom_right = fn.cast(start + extent, dtype=types.FLOAT)
-    mirrored = fn.cast(fn.random.coin_flip(probability=spec.flip), dtype=types.FLOAT) * _constant(
+    mirrored = fn.cast(fn.random.coin_flip(probability=spec.flip), dtype=types.FLOAT) * constant(
         np.array([0, 1])
     )
     # flipped where `mirrored` is 1: the other end of the horizontal range
@@ -82,6 +75,7 @@ def random_nodes(spec: ViewSpec, shape: Node) -> ViewNodes:
         gray=_happens(spec.gray),
         blur=_happens(spec.blur),
         sigma=fn.random.uniform(range=list(spec.sigma)),
+        sigma_most=spec.sigma[1],
         solarize=_happens(spec.solarize),
     )
 
@@ -95,6 +89,7 @@ def fixed_nodes(parameters: list[ViewParameters]) -> ViewNodes:
 
     boxes = [_box(each) for each in parameters]
     factors = [dict(each.jitter or ()) for each in parameters]
+    sigmas = [each.sigma or 1.0 for each in parameters]
     return ViewNodes(
         roi_start=feed([start for start, _ in boxes], np.float32),
         roi_end=feed([end for _, end in boxes], np.float32),
@@ -106,7 +101,8 @@ def fixed_nodes(parameters: list[ViewParameters]) -> ViewNodes:
         hue=feed([each.get("hue", 0.0) for each in factors], np.float32),
         gray=feed([each.gray for each in parameters], np.bool_),
         blur=feed([each.sigma is not None for each in parameters], np.bool_),
-        sigma=feed([each.sigma or 1.0 for each in parameters], np.float32),
+        sigma=feed(sigmas, np.float32),
+        sigma_most=max(sigmas),
         solarize=feed([each.solarize for each in parameters], np.bool_),
     )
 
@@ -127,13 +123,16 @@ def render_view(image: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) ->
     )
     if nodes.jitter:
         if nodes.colour_first:
-            view = tone(colour(view, nodes), nodes, on_gpu)
+            view = tone(colour(view, nodes, image_size, on_gpu), nodes, on_gpu)
         else:
-            view = colour(tone(view, nodes, on_gpu), nodes)
+            view = colour(tone(view, nodes, on_gpu), nodes, image_size, on_gpu)
     if nodes.gray:
         view = fn.color_space_conversion(_luma(view), image_type=types.GRAY, output_type=types.RGB)
     if nodes.blur:
-        view = blurred(view, nodes.sigma)
+        if on_gpu:
+            view = gaussian_blurred(view, nodes.sigma)
+        else:
+            view = box_blurred(view, nodes.sigma, nodes.sigma_most)
     if nodes.solarize:
         # min(x, 255 − x); on bytes, the complement is an exclusive or, and far cheaper than a subtraction in
         # int32
@@ -152,17 +151,19 @@ def tone(view: Node, nodes: ViewNodes, on_gpu: bool) -> Node:
     )
 
 
-def colour(view: Node, nodes: ViewNodes) -> Node:
+def colour(view: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) -> Node:
     """Saturation, then hue, as one matrix."""
     angle = nodes.hue * (2 * np.pi)
     cosine, sine = dali_math.cos(angle), dali_math.sin(angle)
-    hue = _constant(_IDENTITY - _AXIS) * cosine + _constant(_TURN) * sine + _constant(_AXIS)
+    hue = constant(_IDENTITY - _AXIS) * cosine + constant(_TURN) * sine + constant(_AXIS)
     # hue · (s·I + (1 − s)·luma), and turning the hue of a grey changes nothing
-    matrix = hue * nodes.saturation + _constant(_DESATURATE) * (1.0 - nodes.saturation)
-    return fn.coord_transform(view, M=matrix, dtype=types.UINT8)
+    matrix = hue * nodes.saturation + constant(_DESATURATE) * (1.0 - nodes.saturation)
+    if on_gpu:
+        return fn.coord_transform(view, M=matrix, dtype=types.UINT8)
+    return colour_transformed(view, matrix, image_size)
 
 
-def blurred(view: Node, sigma: Node) -> Node:
+def gaussian_blurred(view: Node, sigma: Node) -> Node:
     """Gaussian blur over the window that Pillow's has: three box filters of the same variance in all,
     which together reach 1.5·(√(4σ² + 1) − 1) pixels. DALI's own window reaches 3σ and costs a fifth more
     for the same agreement."""
@@ -182,10 +183,6 @@ def _happens(probability: float) -> Node | bool:
 
 def _around_one(reach: float) -> Node:
     return fn.random.uniform(range=[1 - reach, 1 + reach])
-
-
-def _constant(values: Any) -> Node:
-    return types.Constant(np.asarray(values, dtype=np.float32), device="cpu")
 
 
 def _box(parameters: ViewParameters) -> tuple[tuple[int, int], tuple[int, int]]:
