@@ -5,13 +5,16 @@ Gaussian blur 1.7 to 3.1 ms, and these 0.5 ms each (docs/PIPELINES.md).
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from pipelines.dali_modules import Node, constant, dali_math, fn, types
+from pipelines.dali_modules import Node, constant, fn, types
 
 BOXES = 3
 """Box filters that make Pillow's Gaussian blur."""
+SIGMA_STEPS = 256
+"""A pixel: the table of kernels holds this many standard deviations for each."""
 
 
 def colour_transformed(view: Node, matrix: Node, image_size: int) -> Node:
@@ -30,35 +33,37 @@ def colour_transformed(view: Node, matrix: Node, image_size: int) -> Node:
 
 
 def box_blurred(view: Node, sigma: Node, most: float) -> Node:
-    """(S, S, 3) uint8: Pillow's `GaussianBlur(sigma)`, `sigma` at most `most` pixels: three equal box
-    filters of fractional radius, here as one kernel an axis. Beyond the edge is the edge's value, as in
-    Pillow."""
-    kernel = _three_boxes(sigma, most)
+    """(S, S, 3) uint8: Pillow's `GaussianBlur(sigma)` with `sigma` in pixels, rounded to 1/SIGMA_STEPS and at
+    most `most`: two correlations with `three_boxes`. Beyond the edge is the edge's value, as in Pillow."""
+    last = math.ceil(most * SIGMA_STEPS)
+    reach = box_reach(last / SIGMA_STEPS)
+    # a table, for to compute the weights by DALI's operators costs a third of the blur itself
+    table = constant([three_boxes(step / SIGMA_STEPS, reach) for step in range(last + 1)])
+    kernel = table[fn.cast(sigma * float(SIGMA_STEPS), dtype=types.INT32)]
     for shape in ([1, -1], [-1, 1]):
         view = fn.filter(view, fn.reshape(kernel, shape=shape), border="clamp")
     return view
 
 
-def _three_boxes(sigma: Node, most: float) -> Node:
-    """(2·3·R + 1,) float32, its sum 1; R pixels are what the largest box reaches.
+def three_boxes(sigma: float, reach: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(2·BOXES·reach + 1,): the weights of BOXES equal box filters whose variance is sigma² together,
+    sigma in pixels; `reach` is at least `box_reach(sigma)`. Their sum is 1.
 
     A box of radius l + a is 2l + 1 equal weights and a share `a` of one more at either end. Gwosdek et al.,
-    "Theoretical foundations of Gaussian convolution by extended box filtering" (2011), give l (eq. 11) and a
-    (eq. 14) by the variance; Pillow's BoxBlur.c takes them from there.
+    "Theoretical foundations of Gaussian convolution by extended box filtering" (2011), give l (equation 11)
+    and a (equation 14); Pillow's BoxBlur.c takes them from there.
     """
-    reach = math.floor((math.sqrt(4 * most**2 + 1) - 1) / 2) + 1
-    places = np.arange(2 * BOXES * reach + 1)
-    variance = sigma * sigma / float(BOXES)
-    whole = dali_math.floor((dali_math.sqrt(12.0 * variance + 1.0) - 1.0) * 0.5)
-    beyond = (whole + 1.0) * (whole + 1.0)
-    share = (2.0 * whole + 1.0) * (whole * (whole + 1.0) - 3.0 * variance) / (6.0 * (variance - beyond))
+    variance = sigma**2 / BOXES
+    whole = box_reach(sigma) - 1
+    share = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
     radius = whole + share
-    distance = constant(np.abs(places[:, None] - places))
-    box = dali_math.clamp(radius + 1.0 - distance, 0.0, 1.0) / (2.0 * radius + 1.0)
-    kernel = box[BOXES * reach]
-    for _ in range(BOXES - 1):
-        kernel = fn.reductions.sum(box * kernel, axes=[1])
-    return kernel
+    box = np.clip(radius + 1 - np.abs(np.arange(-reach, reach + 1)), 0, 1) / (2 * radius + 1)
+    return np.convolve(np.convolve(box, box), box)
 
 
-__all__ = ["box_blurred", "colour_transformed"]
+def box_reach(sigma: float) -> int:
+    """Pixels to either side that one of the boxes touches."""
+    return math.floor((math.sqrt(12 * sigma**2 / BOXES + 1) - 1) / 2) + 1
+
+
+__all__ = ["box_blurred", "box_reach", "colour_transformed", "three_boxes"]
