@@ -67,13 +67,15 @@ def refuse_shadowed_packages() -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 fine, 1 a failure, 2 usage, 130 interrupted; `bench` has its own beside
     these."""
+    # Read once, when torch loads its OpenMP. Its threads spin while they wait, and on a CPU they would spin
+    # on the cores the loader needs: end to end several times slower on a busy machine (docs/LOG.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         refuse_shadowed_packages()
-        cli.main(prog_name="vicreg-fast", standalone_mode=False)
+        # Without standalone mode click returns the code of an Exit, and None where there was none.
+        sys.exit(cli.main(prog_name="vicreg-fast", standalone_mode=False))
     except VICRegFastError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

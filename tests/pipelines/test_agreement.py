@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pipelines.builtin_set import make_builtin_set
-from pipelines.dali_views import render_fixed
+from pipelines.dali_fixed import render_fixed
 from pipelines.factory import make_views
 from pipelines.image_check import decode_rgb
 from pipelines.manifest import Manifest, load_manifest
@@ -77,6 +77,38 @@ def test_one_operation_agrees(case: str, images: list[Image.Image]) -> None:
     measured = difference(images, [parameters] * len(images)).mean()
     print(f"{case}: {measured:.2f}")
     assert measured < bound
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.3, 2.0])
+def test_blur_is_pillows_even_on_noise(sigma: float) -> None:
+    """At its own size nothing is resized, so this is the blur alone, on what shows the kernel's shape most."""
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)) for _ in range(2)]
+    blur = replace(WHOLE, crop=(0, 0, SIDE, SIDE), sigma=sigma)
+    measured = difference(noise, [blur] * 2).mean()
+    print(f"noise, blur {sigma}: {measured:.2f}")
+    assert measured < 1.2
+
+
+def test_colours_are_multiplied_by_the_matrix_and_saturated_once(images: list[Image.Image]) -> None:
+    saturated = replace(
+        WHOLE, crop=(0, 0, SIDE, SIDE), jitter=(("saturation", 1.2), ("hue", 0.1), ("brightness", 1.0))
+    )
+    squares = [image.crop((0, 0, SIDE, SIDE)) for image in images[:4]]
+    pixels = np.stack([np.asarray(image) for image in squares]).astype(np.float64)
+    angle, luma = 0.2 * np.pi, np.array([0.299, 0.587, 0.114])
+    gray = pixels @ luma
+    vivid = 1.2 * pixels - 0.2 * gray[..., None]
+    # Rodrigues' formula about the axis of the greys
+    axis = np.full(3, 3**-0.5)
+    along = vivid @ axis
+    turned = (
+        np.cos(angle) * vivid
+        + np.sin(angle) * np.cross(axis, vivid)
+        + (1 - np.cos(angle)) * along[..., None] * axis
+    )
+    ours = render_fixed(squares, [saturated] * 4, SIDE).numpy()
+    assert np.abs(ours - np.clip(turned, 0, 255)).max() <= 1.5
 
 
 @pytest.mark.parametrize("turns", [-0.1, -0.05, 0.05, 0.1])

@@ -100,6 +100,9 @@ def command(
         return
     if quick and full:
         raise UsageError("--quick and --full exclude each other")
+    folder = output_folder(out, "bench")
+    if (folder / "records.jsonl").exists():
+        raise UsageError(f"{folder}: holds records already; name another folder with --out")
     from bench.comparison import Comparison, describe_data, scenarios_to_compare
     from bench.scenarios import SCENARIOS
     from pipelines.manifest import load_manifest
@@ -133,7 +136,7 @@ def command(
             seeds=tuple(range(first, first + (seeds or (5 if full else 3)))),
             accuracy_margin_points=margin,
         ),
-        output_folder(out, "bench"),
+        folder,
     )
 
 
@@ -146,8 +149,6 @@ def _run(comparison: "Comparison", out: Path) -> None:
     from reports.render import print_report, write_report
 
     records = out / "records.jsonl"
-    if records.exists():
-        raise UsageError(f"{records}: is there already; name another folder with --out")
     writer = RecordWriter(records)
     try:
         with common.stage_view() as show, ComparisonRun(comparison, writer, show) as run:

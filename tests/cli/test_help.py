@@ -1,0 +1,111 @@
+"""The command line answers at once, says what there is, and refuses what there is not."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, refused
+
+COMMANDS = ("pretrain", "linear", "bench", "report", "data", "doctor")
+
+
+def test_help_names_every_command(run: Run) -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in COMMANDS), ("bench", "loss"), ("data", "make")]
+)
+def test_help_never_imports_torch(command: tuple[str, ...], environment: dict[str, str]) -> None:
+    code = (
+        "import sys; from vicreg_fast.cli import cli\n"
+        f"cli.main([*{command!r}, '--help'], standalone_mode=False)\n"
+        "loaded = {'torch', 'nvidia.dali', 'pandas', 'matplotlib', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'imported {loaded}' if loaded else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+def test_help_answers_in_half_a_second(run: Run) -> None:
+    """The best of five, because the machine may be busy with the other tests."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert run("--help").returncode == 0
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5, times
+
+
+def test_unknown_command_and_option_are_usage_errors(run: Run) -> None:
+    for arguments in (("pretrian",), ("pretrain", "--epohcs", "3"), ("pretrain", "--pipeline", "ffmpeg")):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "Error:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "cifar10-r81"], ["cifar10-r81", "did you mean 'cifar10-r18'"]),
+        (["--set", "epoch=3"], ["--set", "did you mean 'epochs'"]),
+        (["--set", "epochs=three"], ["epochs", "integer"]),
+        (["--set", "optimizer=larss"], ["did you mean 'lars'"]),
+        (["--set", "precision=fp16", "--set", "batch_size=8"], ["fp16", "CUDA", "bf16"]),
+        (["--device", "cuda"], ["--device cpu"]),
+    ],
+)
+def test_bad_recipes_are_usage_errors(
+    run: Run, images: Path, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    import torch
+
+    if torch.cuda.is_available() and ("cuda" in arguments or "precision=fp16" in arguments):
+        pytest.skip("is refused only where there is no CUDA device, and there is one")
+    refused(run("pretrain", *arguments, "--data", images, "--out", tmp_path / "run"), 2, *words)
+
+
+@pytest.mark.parametrize("name", ["bench", "pipelines", "reports"])
+def test_a_package_that_shadows_ours_is_named(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong package ran')")
+    done = run("--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    refused(done, 2, name, str(tmp_path / name), "PYTHONPATH")
+
+
+def test_doctor_names_what_is_here_and_what_falls_back(run: Run) -> None:
+    import json
+
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == {
+        "processor", "gpu", "driver", "torch", "torchvision", "dali", "triton", "nccl", "apex",
+    }  # fmt: skip
+    import torch
+
+    assert found["torch"]["found"].startswith(torch.__version__)
+    assert found["gpu"]["ok"] == torch.cuda.is_available()
+    assert "views by" in found["dali"]["use"]
+    assert run("doctor").returncode == 0
+
+
+def test_doctor_tells_the_unrelated_apex_from_nvidias(run: Run, tmp_path: Path) -> None:
+    import json
+
+    (tmp_path / "apex.py").write_text("")
+    unrelated = json.loads(run("doctor", "--json", PYTHONPATH=str(tmp_path)).stdout)["apex"]
+    assert "not NVIDIA's" in unrelated["found"]
+    (tmp_path / "amp_C.py").write_text("")
+    nvidia = json.loads(run("doctor", "--json", PYTHONPATH=str(tmp_path)).stdout)["apex"]
+    assert nvidia["found"] == "NVIDIA apex"

@@ -1,0 +1,217 @@
+"""From a folder of JPEGs to a report, through the command line alone."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import TINY_OPTIONS, Run, refused
+
+
+def weights_of(run_folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run_folder / "checkpoint.pt", weights_only=True)[
+        "train_step"
+    ]["network"]
+    return weights
+
+
+def steps_of(run_folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("pipeline", ["dali", "torchvision"])
+def test_pretrain_then_linear(run: Run, images: Path, tmp_path: Path, pipeline: str) -> None:
+    out = tmp_path / "my run"
+    done = run("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert f"{pipeline} pipeline" in done.stdout
+    assert done.stderr == ""  # quiet where it is not a terminal
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "metrics.jsonl", "recipe.toml"]
+    recipe = tomllib.loads((out / "recipe.toml").read_text())
+    assert (recipe["pipeline"], recipe["batch_size"], recipe["name"]) == (pipeline, 8, "smoke")
+    metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == list(range(1, 11))
+    for key in (
+        "loss",
+        "invariance",
+        "variance",
+        "covariance",
+        "learning_rate",
+        "pairs_per_second",
+        "std_mean",
+    ):
+        assert all(isinstance(line[key], float) for line in metrics), key
+
+    probed = run("linear", out, "--data", images, "--floors")
+    assert probed.returncode == 0, probed.stderr
+    result = json.loads((out / "linear.json").read_text())
+    assert set(result["results"]) == {"backbone", "random-trunk", "raw-pixels"}
+    assert result["checkpoint_step"] == 10
+    for subject, value in result["results"].items():
+        assert sum(map(sum, value["confusion"])) == 20
+        assert value["linear_top1"] == pytest.approx(
+            sum(row[i] for i, row in enumerate(value["confusion"])) / 20
+        )
+        assert f"{subject}: linear {100 * value['linear_top1']:.1f} %" in probed.stdout
+
+    again = run("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_an_interrupted_run_goes_on_where_it_was(
+    run: Run, images: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    arguments = ["pretrain", "--data", str(images), *TINY_OPTIONS, "--set", "epochs=80"]
+    whole = run(*arguments, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+
+    out = tmp_path / "stopped"
+    command = [sys.executable, "-m", "vicreg_fast", *arguments, "--out", str(out)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() or len(steps_of(out)) < 7:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert "stopped at step" in output
+    stopped_at = steps_of(out)[-1]
+    assert 7 <= stopped_at < 400, "the run was over before the signal came"
+
+    resumed = run(*arguments, "--out", out)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"going on from step {stopped_at} of 400" in resumed.stderr
+    assert steps_of(out) == list(range(1, 401))
+    for name, weight in weights_of(tmp_path / "whole").items():
+        assert torch.equal(weight, weights_of(out)[name]), name
+
+
+@pytest.mark.slow
+def test_bench_makes_a_report(run: Run, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    done = run(
+        "bench",
+        "--compare",
+        "baseline",
+        "--rounds",
+        2,
+        "--seeds",
+        2,
+        "--data",
+        images,
+        "--out",
+        out,
+        *TINY_OPTIONS,
+    )
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    assert "fast is" in first or "fast has" in first, done.stdout
+    for word in ("memory", "accuracy"):
+        assert word in done.stdout
+    lines = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    kinds = [line["kind"] for line in lines]
+    assert kinds[:2] == ["environment", "plan"]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "environment": 1,
+        "plan": 1,
+        "memory": 2,
+        "throughput": 2 * 2 * 3,
+        "accuracy": 2 * 2 + 2 + 1,
+    }
+    pids = {(line["scenario"], line["pid"]) for line in lines if line["kind"] == "throughput"}
+    assert len(pids) == 2, "each scenario has one process of its own, the whole time"
+    positions = [
+        (line["round"], line["position"], line["scenario"])
+        for line in lines
+        if line["kind"] == "throughput" and line["mode"] == "end-to-end"
+    ]
+    assert positions == [(0, 0, "baseline"), (0, 1, "fast"), (1, 0, "fast"), (1, 1, "baseline")]
+    assert str(tmp_path) not in (out / "records.jsonl").read_text(), "records hold no path"
+
+    html = (out / "report.html").read_text()
+    assert html.index("fast is") < html.index("<svg")
+    with (out / "samples.csv").open() as file:
+        assert len(list(csv.reader(file))) > 12
+
+    elsewhere = tmp_path / "again"
+    rendered = run("report", out, "--out", elsewhere, "--quiet")
+    assert rendered.returncode == 0, rendered.stderr
+    assert (elsewhere / "report.html").read_text() == html
+    assert run("bench", "--data", images, "--out", out).returncode == 2, "records are never overwritten"
+
+
+def test_bench_refuses_what_cannot_be_compared(run: Run, images: Path, tmp_path: Path) -> None:
+    def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run("bench", "--data", images, "--out", tmp_path / "b", *arguments)
+
+    refused(bench("--compare", "basline"), 2, "basline", "baseline")
+    refused(bench("--compare", "fast"), 2, "fast")
+    refused(bench("--quick", "--full"), 2, "--quick")
+    refused(bench("--set", "preset=paper", *TINY_OPTIONS), 2, "preset")
+    refused(bench("--set", "batch_size=512"), 1, "batch")
+    assert bench("--metrics", "speed").returncode == 2
+
+
+def test_bench_loss_and_loader_leave_records(run: Run, images: Path, tmp_path: Path) -> None:
+    done = run("bench", "loss", "--shapes", "16x32", "--pairs", 3, "--out", tmp_path / "loss")
+    assert done.returncode == 0, done.stderr
+    assert "16" in done.stdout
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "loss/records.jsonl").read_text().splitlines()]
+    assert kinds[0] == "environment"
+    assert set(kinds[1:]) == {"loss-timing"}
+    refused(run("bench", "loss", "--shapes", "16x"), 2, "--shapes")
+    done = run(
+        "bench", "loader", "--data", images, "--out", tmp_path / "loader", "--image-size", 32,
+        "--batch-size", 4, "--rounds", 2, "--seconds", 0.1, "--workers", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "DALI ÷ torchvision" in done.stdout
+
+
+def test_data_commands(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    made = run("data", "make", "--train", 20, "--test", 10, "--size", "40x32", "--out", folder)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.strip() == str(folder)
+    info = run("data", "info", folder)
+    assert info.returncode == 0
+    assert "striped-star" in info.stdout
+    assert run("data", "check", folder).returncode == 0
+    bad = folder / "train" / "plain-disc" / "bad ü.jpg"
+    bad.write_bytes(b"not a picture")
+    checked = run("data", "check", folder)
+    assert checked.returncode == 1
+    assert "bad ü.jpg" in checked.stdout
+    assert "1 files cannot be used" in checked.stderr
+    assert bad.read_bytes() == b"not a picture"
+    assert run("data", "make", "--size", "40", "--out", tmp_path / "x").returncode == 2
+    refused(run("data", "make", "--out", folder), 1, str(folder), "new folder")
+
+
+def test_output_into_a_closed_pipe_is_no_failure(environment: dict[str, str]) -> None:
+    command = f"{sys.executable} -m vicreg_fast doctor --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.stderr == ""
+    assert os.WEXITSTATUS(done.returncode << 8) == 0
