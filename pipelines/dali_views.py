@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from pipelines.contract import BatchContract, ViewBatch
 from pipelines.manifest import Manifest
 from pipelines.position import Position
 from pipelines.sampling import derived_seed, epoch_order, steps_in_epoch
-from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.spec import AUGMENTATIONS
 from pipelines.torchvision_views import Failure, undecodable
 from vicreg_fast.errors import CheckpointError, DataError, UsageError
 
@@ -266,38 +265,10 @@ def views_pipeline(
     )
 
 
-def render_fixed(
-    images: list[Image.Image], parameters: list[ViewParameters], image_size: int
-) -> torch.Tensor:
-    """(n, S, S, 3) uint8: DALI's CPU operators on RGB images with fixed parameters, to compare back ends
-    with."""
-    require_dali()
-    from nvidia.dali import pipeline_def
-    from nvidia.dali.plugin.pytorch import feed_ndarray
-
-    from pipelines.dali_ops import fixed_nodes, fn, render_view
-
-    pixels = [np.asarray(image) for image in images]
-
-    @pipeline_def
-    def graph() -> Any:
-        image = fn.external_source(source=lambda: pixels, batch=True, layout="HWC")
-        return render_view(image, fixed_nodes(parameters), image_size, on_gpu=False)
-
-    pipeline = graph(
-        batch_size=len(images), num_threads=1, device_id=None, exec_dynamic=True, enable_conditionals=True
-    )
-    pipeline.build()
-    (output,) = pipeline.run()
-    views = torch.empty((len(images), image_size, image_size, 3), dtype=torch.uint8)
-    feed_ndarray(output.as_tensor(), views)
-    return views
-
-
 def _dali_version() -> str:
     import nvidia.dali
 
     return str(nvidia.dali.__version__)
 
 
-__all__ = ["DaliViews", "dali_is_importable", "render_fixed", "require_dali", "views_pipeline"]
+__all__ = ["DaliViews", "dali_is_importable", "require_dali", "views_pipeline"]

@@ -65,9 +65,9 @@ CASES = {
     "blur 0.1": (replace(WHOLE, sigma=0.1), 0.3),
     "blur 0.5": (replace(WHOLE, sigma=0.5), 0.8),
     "blur 1": (replace(WHOLE, sigma=1.0), 0.65),
-    "blur 2": (replace(WHOLE, sigma=2.0), 0.5),
+    "blur 2": (replace(WHOLE, sigma=2.0), 0.4),
     "solarize": (replace(WHOLE, solarize=True), 0.3),
-    "no hue": (jittered(("hue", 0.0)), 0.7),
+    "no hue": (jittered(("hue", 0.0)), 0.45),
 }
 
 
@@ -81,7 +81,7 @@ def test_one_operation_agrees(case: str, images: list[Image.Image]) -> None:
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.3, 2.0])
 def test_blur_is_pillows_even_on_noise(sigma: float) -> None:
-    """At its own size nothing is resized, so this is the blur alone, on what shows the kernel's shape most."""
+    """At its own size nothing is resized: this is the blur alone, on what shows its kernel most."""
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)) for _ in range(2)]
     blur = replace(WHOLE, crop=(0, 0, SIDE, SIDE), sigma=sigma)
