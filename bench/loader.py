@@ -1,4 +1,4 @@
-"""Loader-only throughput: how many pairs of views a second each back end makes, with nothing else to do.
+"""Loader-only throughput: how many pairs of views a second each loader makes, with nothing else to do.
 
 Rounds are interleaved in alternating order, so that a drift of the machine falls on both. A pipeline lives
 only while it is measured: two at once would share the cores. What is made before the first window (the queues
@@ -8,14 +8,20 @@ that fill while the pipeline starts) is discarded, or it would count as made in 
 import os
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
 from bench.record import Throughput
+from bench.rival_loader import StockViews
 from pipelines.contract import ViewPipeline
 from pipelines.factory import PipelineKind, default_workers, make_views
 from pipelines.manifest import Manifest
+from vicreg_fast.errors import UsageError
 
+LoaderKind = PipelineKind | Literal["torchvision-stock"]
+LOADERS: tuple[LoaderKind, ...] = ("torchvision-stock", "torchvision", "dali")
+"""The authors' loader, and our two back ends."""
 LEAST_WINDOWS = 3
 WARM_UP_BATCHES_A_WORKER = 3
 """More than either back end makes ahead (two), so the first window begins with what was asked for last."""
@@ -30,7 +36,7 @@ def measure_loaders(
     workers: int,
     rounds: int,
     seconds: float,
-    pipelines: Sequence[PipelineKind] = ("dali", "torchvision"),
+    pipelines: Sequence[LoaderKind] = LOADERS,
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> list[Throughput]:
@@ -45,16 +51,30 @@ def measure_loaders(
     for number in range(rounds):
         order = list(pipelines) if number % 2 == 0 else list(reversed(pipelines))
         for place, kind in enumerate(order):
-            views = make_views(
-                kind,
-                manifest,
-                augmentation=augmentation,
-                image_size=image_size,
-                batch_size=batch_size,
-                seed=seed + number,
-                workers=workers,
-                device=device,
-            )
+            views: ViewPipeline | StockViews
+            if kind == "torchvision-stock":
+                if torch.device(device).type != "cpu":
+                    raise UsageError(
+                        "the stock loader is timed on a CPU only; leave it out, or use --device cpu"
+                    )
+                views = StockViews(
+                    manifest,
+                    augmentation=augmentation,
+                    image_size=image_size,
+                    batch_size=batch_size,
+                    workers=workers,
+                )
+            else:
+                views = make_views(
+                    kind,
+                    manifest,
+                    augmentation=augmentation,
+                    image_size=image_size,
+                    batch_size=batch_size,
+                    seed=seed + number,
+                    workers=workers,
+                    device=device,
+                )
             try:
                 windows = _window_seconds(views, workers, seconds)
             finally:
@@ -75,7 +95,7 @@ def measure_loaders(
     return records
 
 
-def _window_seconds(views: ViewPipeline, workers: int, seconds: float) -> list[float]:
+def _window_seconds(views: ViewPipeline | StockViews, workers: int, seconds: float) -> list[float]:
     """Windows of one batch a worker: torchvision's workers finish together, so shorter ones would measure
     their rhythm."""
     batches = iter(views)

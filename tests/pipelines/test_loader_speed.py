@@ -14,6 +14,7 @@ def test_rounds_alternate_and_records_pair(one_class_an_image: Manifest) -> None
         workers=2,
         rounds=2,
         seconds=0.1,
+        pipelines=("dali", "torchvision"),
     )
     placed = [(record.round, record.position, record.scenario) for record in records]
     assert placed == [(0, 0, "dali"), (0, 1, "torchvision"), (1, 0, "torchvision"), (1, 1, "dali")]
