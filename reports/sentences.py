@@ -20,6 +20,8 @@ WHERE: dict[Mode, str] = {
     "compute-only": "on compute alone",
     "loader-only": "from the loader alone",
 }
+LOADER_WAIT = 0.1
+"""A step that waits for its loader a smaller share of the time than this is not starved by it."""
 LOADER_BOUND = 1.1
 """A free loader has to bring at least so much before the loader is what holds a scenario back."""
 
@@ -126,7 +128,13 @@ def bottleneck(summary: Summary, scenario: str) -> str:
         if (rate := summary.rates.get((scenario, mode)))
     )
     worth = times(gain.estimate)
-    if gain.low > LOADER_BOUND:
+    end_to_end = summary.rates.get((scenario, "end-to-end"))
+    waits = end_to_end.loader_wait if end_to_end is not None else None
+    if gain.low > LOADER_BOUND and waits is not None and waits < LOADER_WAIT:
+        # On a CPU a loader need not make the step wait to slow it down: it takes its cores.
+        text = f"{scenario} shares its cores with its loader, and waits for it {percent(waits)} of the time: "
+        text += f"with a free one it would be {worth} as fast ({rates})"
+    elif gain.low > LOADER_BOUND:
         text = f"{scenario} is held back by its loader: with a free one it would be {worth} as fast ({rates})"
     elif gain.high <= LOADER_BOUND:
         text = f"{scenario} is bound by compute: a free loader would make it {worth} as fast ({rates})"

@@ -55,7 +55,10 @@ def test_every_command_in_the_readme_exists(root: Path) -> None:
 
 def test_ci_runs_what_make_knows(root: Path) -> None:
     script = _text(root / ".ci" / "run")
-    assert "in setup lint types layers test; do" in script
+    assert "in setup lint types layers; do" in script
+    assert script.rstrip().endswith("make test"), (
+        "the tests come last, so that their summary closes the output"
+    )
     assert (root / ".ci" / "run").stat().st_mode & 0o111, "CI cannot start a file that is not executable"
     workflow = yaml.safe_load(_text(root / ".github" / "workflows" / "ci.yml"))
     assert workflow["permissions"] == {"contents": "read"}

@@ -196,6 +196,12 @@ def test_every_other_scenario_has_its_sentence(measured) -> None:
     )
 
 
+@pytest.mark.parametrize(("wait", "words"), [(0.02, "shares its cores with"), (0.4, "is held back by")])
+def test_a_loader_that_takes_cores_is_told_from_one_that_starves(new_run, wait: float, words: str) -> None:
+    run = new_run().throughput("fast", [100.0] * 8, wait=wait).throughput("fast", [180.0] * 8, "compute-only")
+    assert f"fast {words} its loader" in verdict(run.report()).bottleneck
+
+
 @pytest.mark.parametrize(
     ("compute", "words"),
     [
