@@ -44,6 +44,14 @@ def test_a_folder_with_one_image(pretrain, images: Path, tmp_path: Path) -> None
     refused(pretrain(tmp_path / "one"), 1, "one usable image", "at least 2")
 
 
+def test_a_refused_run_leaves_nothing_that_refuses_the_mended_one(
+    pretrain, images: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    refused(pretrain(images, "--set", "batch_size=41"), 1, "batch_size")
+    assert not (tmp_path / "run").exists()
+    assert pretrain(images, "--set", "batch_size=20").returncode == 0
+
+
 @pytest.mark.parametrize("pipeline", ["dali", "torchvision"])
 def test_every_kind_of_file_in_one_folder(pretrain, images: Path, tmp_path: Path, pipeline: str) -> None:  # type: ignore[no-untyped-def]
     """Grey, CMYK, RGBA, palette and 16-bit images work; what is broken is skipped, in one line that counts

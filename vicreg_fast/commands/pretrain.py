@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vicreg_fast.commands import common
+from vicreg_fast.errors import VICRegFastError
 
 if TYPE_CHECKING:
     from vicreg_fast.training.loop import Progress, Trainer
@@ -55,14 +56,20 @@ def command(
     # The folder's recipe names the back end itself: what `auto` finds may differ when the run is resumed.
     recipe = recipe.replace(pipeline=chosen)
     folder = out or Path("runs") / recipe.name
-    with RunFolder(folder, recipe) as run, common.StopRequest() as stop:
-        where, _ = common.choose_data(data, recipe)
-        with common.progress_bar("checking the images") as advance:
-            manifest = load_manifest(where, progress=advance)
-        if manifest.skipped:
-            click.echo(f"vicreg-fast: {manifest.summary()}", err=True)
-        with _LiveView() as view:
-            trainer = pretrain(recipe, manifest, run, on, on_start=view.start, on_step=view.update, stop=stop)
+    with RunFolder(folder, recipe) as run:
+        try:
+            where, _ = common.choose_data(data, recipe)
+            with common.progress_bar("checking the images") as advance:
+                manifest = load_manifest(where, progress=advance)
+            if manifest.skipped:
+                click.echo(f"vicreg-fast: {manifest.summary()}", err=True)
+            with common.StopRequest() as stop, _LiveView() as view:
+                trainer = pretrain(
+                    recipe, manifest, run, on, on_start=view.start, on_step=view.update, stop=stop
+                )
+        except (VICRegFastError, KeyboardInterrupt):
+            run.forget_unstarted()
+            raise
     _tell(trainer, folder, view, stopped=trainer.step < trainer.total_steps)
     if trainer.step < trainer.total_steps and stop():
         raise click.exceptions.Exit(stop.exit_code)

@@ -28,7 +28,10 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.checkpoint_file = path / "checkpoint.pt"
         self._metrics: IO[str] | None = None
+        self._wrote_recipe = False
+        self._made_folder = False
         try:
+            self._made_folder = not path.exists()
             if path.exists() and not path.is_dir():
                 raise UsageError(f"{path}: is a file; name a folder with --out")
             if path.is_dir() and any(path.iterdir()) and not self.recipe_file.exists():
@@ -72,6 +75,7 @@ class RunFolder:
             # Never written again: it may be one that the user wrote and put there.
             require_same_recipe(saved, recipe, self.path)
             return
+        self._wrote_recipe = True
         try:
             self._lock.write(recipe.to_toml())
             self._lock.flush()
@@ -112,6 +116,18 @@ class RunFolder:
             self._metrics.flush()
         except OSError as error:
             raise CheckpointError(f"{self.metrics_file}: cannot be written ({error.strerror})") from error
+
+    def forget_unstarted(self) -> None:
+        """Takes back what opening wrote, unless training began.
+
+        A run that failed over its data or its batch size, say, has nothing to go on from, and the mended
+        command may have another recipe, which must not meet this one.
+        """
+        if self._wrote_recipe and self._metrics is None:
+            with contextlib.suppress(OSError):
+                self.recipe_file.unlink()
+                if self._made_folder:
+                    self.path.rmdir()
 
     def close(self) -> None:
         if self._metrics is not None:
