@@ -141,7 +141,6 @@ def command(
 
 
 def _run(comparison: "Comparison", out: Path) -> None:
-    from rich.console import Console
 
     from bench.comparison import ComparisonRun
     from bench.record import RecordWriter
@@ -159,7 +158,7 @@ def _run(comparison: "Comparison", out: Path) -> None:
     finally:
         writer.close()
     written = write_report([records], out)
-    print_report(load_report([records]), Console())
+    print_report(load_report([records]), common.stdout_console())
     click.echo(f"records {records}\nreport  {written['report.html']}")
     if run.failures:
         for failure in run.failures:

@@ -109,6 +109,15 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield advance
 
 
+def stdout_console() -> "Console":
+    """As wide as the terminal; in a log or a pipe, where rich would take 80 columns, wide enough for the
+    tables."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=130)
+
+
 def stderr_console() -> "Console":
     from rich.console import Console
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from vicreg_fast.commands import common
+
 
 @click.command(name="report")
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
@@ -16,14 +18,12 @@ import click
 @click.option("--quiet", "-q", is_flag=True, help="Write the files, print nothing but their names.")
 def command(records: tuple[Path, ...], out: Path | None, quiet: bool) -> None:
     """Render record files of `vicreg-fast bench` (or folders that hold a records.jsonl) as one report."""
-    from rich.console import Console
-
     from reports.load import load_report
     from reports.render import print_report, write_report
 
     files = [path / "records.jsonl" if path.is_dir() else path for path in records]
     written = write_report(files, out or files[0].parent)
     if not quiet:
-        print_report(load_report(files), Console())
+        print_report(load_report(files), common.stdout_console())
     for path in written.values():
         click.echo(str(path))
