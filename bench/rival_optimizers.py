@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from vicreg_fast.config import Recipe
+from vicreg_fast.training.optimizers import decay_groups
 
 
 class PerParameterLARS(optim.Optimizer):
@@ -51,10 +52,7 @@ def per_parameter_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimiz
             weight_decay=recipe.weight_decay,
             trust_coefficient=recipe.trust_coefficient,
         )
-    groups = [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = decay_groups(recipe, params)
     if recipe.optimizer == "adamw":
         return optim.AdamW(groups, lr=0.0, foreach=False, fused=False)
     return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, foreach=False, fused=False)

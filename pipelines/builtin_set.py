@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 from PIL import Image
 
+from pipelines.manifest_cache import cache_folder
 from vicreg_fast.errors import DataError
 
 SHAPES = ("disc", "star")
@@ -34,12 +34,6 @@ VERSION = 1
 """Raised when the drawing changes, so that a cached set of an older drawing is not taken for this one."""
 
 Array = npt.NDArray[np.float32]
-
-
-def cache_folder() -> Path:
-    """The user's cache for this program; the environment variable VICREG_FAST_CACHE moves it."""
-    moved = os.environ.get("VICREG_FAST_CACHE")
-    return Path(moved) if moved else platformdirs.user_cache_path("vicreg-fast")
 
 
 def draw(label: int, rng: np.random.Generator, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from pipelines import builtin_set as module
-from pipelines.builtin_set import CLASSES, builtin_set, cache_folder, draw, make_builtin_set
+from pipelines.builtin_set import CLASSES, builtin_set, draw, make_builtin_set
 from pipelines.manifest import load_splits
+from pipelines.manifest_cache import cache_folder
 from vicreg_fast.errors import DataError
 
 

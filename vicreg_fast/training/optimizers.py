@@ -1,5 +1,7 @@
 """The recipe's optimiser over a network's parameters."""
 
+from typing import Any
+
 from torch import nn, optim
 
 from vicreg_fast.config import Recipe
@@ -18,13 +20,18 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
             weight_decay=recipe.weight_decay,
             trust_coefficient=recipe.trust_coefficient,
         )
-    groups = [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = decay_groups(recipe, params)
     if recipe.optimizer == "adamw":
         return optim.AdamW(groups, lr=0.0, fused=True)
     return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
+
+
+def decay_groups(recipe: Recipe, params: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Weights with the recipe's weight decay; biases and norms, of one dimension, without."""
+    return [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def set_learning_rate(optimizer: optim.Optimizer, rate: float) -> None:
