@@ -42,6 +42,24 @@ class Comparison:
     accuracy_margin_points: float = 3.0
 
 
+def make_plan(c: Comparison) -> Plan:
+    """The comparison as a record. Raises UsageError when a scenario cannot be."""
+    device = torch.device(c.device)
+    return Plan(
+        command=c.command,
+        device=c.device,
+        data=c.data_description,
+        recipe=c.recipe.model_dump(),
+        recipe_fingerprint=c.recipe.fingerprint(),
+        scenarios=tuple(build_scenario(name, c.recipe, device).record for name in c.scenarios),
+        baseline=c.scenarios[0],
+        contender=c.scenarios[-1],
+        rounds=c.rounds if "throughput" in c.metrics else 0,
+        seeds=c.seeds if "accuracy" in c.metrics else (),
+        accuracy_margin_points=c.accuracy_margin_points,
+    )
+
+
 class _Process:
     """The parent's end of one worker."""
 
@@ -106,7 +124,7 @@ class ComparisonRun:
     def run(self) -> None:
         """Raises UsageError before anything starts when a scenario cannot be; a scenario that fails later is
         recorded."""
-        plan = self._plan()
+        plan = make_plan(self.comparison)
         self._writer.write(measure_environment())
         self._writer.write(plan)
         c = self.comparison
@@ -122,23 +140,6 @@ class ComparisonRun:
             self._throughput()
         if "accuracy" in c.metrics:
             self._accuracy()
-
-    def _plan(self) -> Plan:
-        c = self.comparison
-        device = torch.device(c.device)
-        return Plan(
-            command=c.command,
-            device=c.device,
-            data=c.data_description,
-            recipe=c.recipe.model_dump(),
-            recipe_fingerprint=c.recipe.fingerprint(),
-            scenarios=tuple(build_scenario(name, c.recipe, device).record for name in c.scenarios),
-            baseline=c.scenarios[0],
-            contender=c.scenarios[-1],
-            rounds=c.rounds if "throughput" in c.metrics else 0,
-            seeds=c.seeds if "accuracy" in c.metrics else (),
-            accuracy_margin_points=c.accuracy_margin_points,
-        )
 
     def _throughput(self) -> None:
         c = self.comparison

@@ -142,11 +142,12 @@ def command(
 
 def _run(comparison: "Comparison", out: Path) -> None:
 
-    from bench.comparison import ComparisonRun
+    from bench.comparison import ComparisonRun, make_plan
     from bench.record import RecordWriter
     from reports.load import load_report
     from reports.render import print_report, write_report
 
+    make_plan(comparison)  # what is refused is refused before there is a file of records
     records = out / "records.jsonl"
     writer = RecordWriter(records)
     try:
