@@ -1,6 +1,8 @@
 """The plan: pure, total, and by counted work."""
 
 import itertools
+import sys
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import LossPlan, plan_loss, vicreg_loss
+
+plan_module = sys.modules["vicreg_fast.loss.plan"]
 
 SIZES = (2, 3, 41, 256, 401, 2048, 8192)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -66,10 +70,12 @@ def test_bytes_of_a_known_plan() -> None:
     assert plan == LossPlan(
         form="gram",
         backend="torch",
+        exchange="gather",
         flops_forward=2 * 2 * 256 * 2048 * 8192,
         flops_backward=2 * 2 * 256 * 2048 * 8192,
         product_bytes=2 * 256 * 2048 * 4,
         saved_bytes=2 * 256 * 8192 * 4,
+        exchange_bytes=2 * (2048 - 256) * 8192 * 2,
         reason=plan.reason,
     )
     assert plan_loss(64, 64, 32, torch.float64, "cpu").product_bytes == 2 * 32 * 32 * 8
@@ -80,11 +86,29 @@ def test_a_user_may_force_the_form() -> None:
     assert (plan.form, plan.reason) == ("gram", "gram form: asked for")
 
 
-def test_triton_is_refused_where_it_has_no_kernel() -> None:
-    with pytest.raises(
-        UsageError, match=r"no kernel for the gram form of torch.float32 on cpu; use backend='torch'"
-    ):
-        plan_loss(64, 64, 128, torch.float32, "cpu", backend="triton")
+def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan(dtype: torch.dtype = torch.float32, device: str = "cuda", **options: Any) -> LossPlan:
+        return plan_loss.__wrapped__(64, 128, 32, dtype, device, 2, backend="triton", **options)
+
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(UsageError, match=r"run on CUDA, not on cpu .*; use backend='torch'"):
+        plan(device="cpu")
+    with pytest.raises(UsageError, match=r"take float32, float16 and bfloat16, not torch.float64"):
+        plan(torch.float64)
+    with pytest.raises(UsageError, match="no kernel for a D×D sum over ranks"):
+        plan(form="covariance")
+    assert plan(form="gram").backend == "triton"
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert plan(form="gram", device="cpu").backend == "triton"
+
+
+def test_auto_takes_triton_only_where_a_record_shows_it_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(dtype: torch.dtype) -> str:
+        return plan_loss.__wrapped__(64, 64, 128, dtype, "cuda").backend
+
+    assert backend(torch.bfloat16) == "torch"
+    monkeypatch.setattr(plan_module, "MEASURED_TO_WIN", {("gram", "cuda", torch.bfloat16)})
+    assert [backend(dtype) for dtype in (torch.bfloat16, torch.float32)] == ["triton", "torch"]
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,10 @@ def test_row_ranges_add_up_to_the_batch(pair: tuple[Tensor, Tensor], data: st.Da
         return share, gradient
 
     def primal(rows: slice) -> tuple[Tensor, Tensor]:
-        share, product = primal_covariance(z_VND, rows)
-        gradient = torch.zeros_like(z_VND[:, rows])
-        add_primal_gradient_(gradient, product, z_VND, column_VD, rows, 0.7)
+        local_VnD = z_VND[:, rows]
+        share, product = primal_covariance(z_VND, N, local_VnD.shape[1], None)
+        gradient = torch.zeros_like(local_VnD)
+        add_primal_gradient_(gradient, product, local_VnD, column_VD, N, 0.7)
         return share, gradient
 
     for form in (gram, primal):

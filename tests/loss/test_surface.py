@@ -39,6 +39,8 @@ def test_signatures() -> None:
         ("covariance_weight", named, 1.0),
         ("gamma", named, 1.0),
         ("eps", named, None),
+        ("group", named, None),
+        ("distributed", named, True),
     ]
     assert parameters(VICRegLoss) == [
         ("preset", free, "official"),
@@ -49,6 +51,8 @@ def test_signatures() -> None:
         ("eps", free, None),
         ("form", free, "auto"),
         ("backend", free, "auto"),
+        ("group", free, None),
+        ("distributed", free, True),
     ]
     assert parameters(VICRegLoss.forward)[1:] == [
         ("x", free, required),
@@ -62,6 +66,8 @@ def test_signatures() -> None:
         "std_mean",
         "std_min",
         "dead_fraction",
+        "effective_rank",
+        "off_diagonal_energy",
     )
 
 

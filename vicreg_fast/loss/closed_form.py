@@ -1,4 +1,4 @@
-"""Value and gradient of the whole loss in one sweep, without autograd.
+"""Value and gradient of the whole loss in one sweep, without autograd: the torch backend.
 
 With zc one view's centred embeddings, v_j = Σ_i zc_ij²/(N−1), σ_j = √(v_j+ε), and the weights λ, μ, ν:
 
@@ -14,7 +14,12 @@ The gradient is computed with the value, while zc and the product are at hand: t
 multiplication, and what is kept for it is the gradient of the local rows, however many ranks the batch
 came from. Half-precision inputs are widened before anything is subtracted, multiplied or squared.
 
-Legend: V = views (2), n = rows differentiated here, N = rows of the batch, D = embedding dimension.
+Several ranks: each differentiates its own n rows of the loss of the global batch, and multiplies by the world
+size W, because data-parallel training averages gradients. The invariance is of the local rows, and its
+average is the global one's. So no collective belongs to the backward; the values are summed by a small one
+that runs while the gradient is computed.
+
+Legend: V = views (2), n = rows differentiated here, N = rows of the batch, W = N/n, D = embedding dimension.
 """
 
 from typing import NamedTuple
@@ -22,92 +27,94 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vicreg_fast.distributed import Ranks, sum_over_ranks
+from vicreg_fast.loss.centring import centred_batch, centred_rows, ranked_views
 from vicreg_fast.loss.gram import add_gram_gradient_, gram_covariance
-from vicreg_fast.loss.numerics import accumulation_dtype, squared_norm
-from vicreg_fast.loss.plan import VIEWS, Form
+from vicreg_fast.loss.numerics import squared_norms
+from vicreg_fast.loss.plan import LossPlan
 from vicreg_fast.loss.presets import Objective
 from vicreg_fast.loss.primal import add_primal_gradient_, primal_covariance
 
-_ALL_ROWS = slice(None)
-
 
 class LossValue(NamedTuple):
-    """Tensors in the accumulation dtype. The terms are unweighted, 0-d."""
+    """Of the global batch, alike on every rank; in the accumulation dtype. The terms are unweighted, 0-d."""
 
     loss: Tensor
     invariance: Tensor
     variance: Tensor
-    covariance: Tensor
+    covariances: Tensor
+    """(V,): of either view; the term is their sum."""
     variances: Tensor
     """(V, D): v of every dimension of both views."""
 
 
 def value_and_gradient(
-    x_ND: Tensor, y_ND: Tensor, *, objective: Objective, form: Form, views: slice | None
+    x_nD: Tensor, y_nD: Tensor, *, objective: Objective, plan: LossPlan, ranks: Ranks, views: slice | None
 ) -> tuple[LossValue, Tensor | None]:
     """The loss and its gradient for the views in `views` (a slice of (x, y); None for no gradient),
-    (views, N, D).
+    (views, n, D), in the accumulation dtype.
     """
-    N, D = x_ND.shape
-    dtype = accumulation_dtype(x_ND.dtype)
-    divisor = objective.preset.invariance_divisor(N, D)
-
-    centred_VND = torch.empty(VIEWS, N, D, dtype=dtype, device=x_ND.device)
-    # One row is taken off before the mean is: a large common offset then costs the mean no digits.
-    for z_ND, centred_ND in zip((x_ND, y_ND), centred_VND, strict=True):
-        torch.sub(z_ND, z_ND[0].to(dtype), out=centred_ND)
-    centred_VND.sub_(centred_VND.mean(dim=1, keepdim=True))
-    work_VND = torch.square(centred_VND)
-    variance_VD = work_VND.sum(dim=1).div_(N - 1)
+    n, D = x_nD.shape
+    W = ranks.world_size
+    N = W * n
+    divisor = objective.preset.invariance_divisor(n, D)
+    if plan.exchange == "reduce":
+        centred_VND, variance_VD, work_VnD = centred_rows(x_nD, y_nD, ranks)
+        rows = slice(None)
+    else:
+        centred_VND, variance_VD, work_VnD = centred_batch(*ranked_views(x_nD, y_nD, ranks, plan.exchange))
+        rows = ranks.rows(n)
+        if W > 1:
+            work_VnD = torch.empty_like(work_VnD[:, rows])
+    dtype = centred_VND.dtype
     std_VD = variance_VD.add(objective.epsilon).sqrt_()
     hinge_VD = (objective.gamma - std_VD).clamp_min_(0)
     variance = hinge_VD.sum() * (objective.preset.variance_factor / D)
 
     # The squares are spent: their memory takes the difference of the views, and then the gradient.
-    difference_ND = torch.sub(x_ND, y_ND.to(dtype), out=work_VND[1])
-    invariance = (squared_norm(difference_ND) / divisor).to(dtype)
+    difference_nD = torch.sub(x_nD, y_nD.to(dtype), out=work_VnD[1])
+    invariance = (squared_norms(difference_nD) / divisor).to(dtype)
 
-    if form == "gram":
-        covariance, product = gram_covariance(centred_VND, variance_VD, _ALL_ROWS)
+    if plan.form == "gram":
+        covariances, product = gram_covariance(centred_VND, variance_VD, rows)
     else:
-        covariance, product = primal_covariance(centred_VND, _ALL_ROWS)
+        summed = ranks if plan.exchange == "reduce" else None
+        covariances, product = primal_covariance(centred_VND, N, n, summed)
+    pending = None
+    if W > 1:
+        shares = torch.cat([invariance.unsqueeze(0) / W, covariances])
+        pending = sum_over_ranks(shares, ranks, wait=False)
 
+    gradient = None
+    if views is not None:
+        scale = objective.invariance_weight * 2 / divisor
+        gradient = _invariance_gradient(work_VnD, views, scale)
+        slope = -objective.variance_weight * objective.preset.variance_factor * W / (D * (N - 1))
+        pulled_VD = (hinge_VD > 0) & (std_VD > 0)
+        column_VD = torch.where(pulled_VD, slope / std_VD, 0)[views]
+        centred, product = centred_VND[views], product[views]
+        weight = objective.covariance_weight * W
+        if plan.form == "gram":
+            add_gram_gradient_(gradient, product, centred, variance_VD[views], column_VD, rows, weight)
+        else:
+            add_primal_gradient_(gradient, product, centred[:, rows], column_VD, N, weight)
+
+    if pending is not None:
+        pending.wait()
+        invariance, covariances = shares[0], shares[1:]
     loss = (
         objective.invariance_weight * invariance
         + objective.variance_weight * variance
-        + objective.covariance_weight * covariance
+        + objective.covariance_weight * covariances.sum()
     )
-    value = LossValue(loss, invariance, variance, covariance, variance_VD)
-    if views is None:
-        return value, None
-
-    gradient = _invariance_gradient(work_VND, views, objective.invariance_weight * 2 / divisor)
-    slope = -objective.variance_weight * objective.preset.variance_factor / (D * (N - 1))
-    pulled_VD = (hinge_VD > 0) & (std_VD > 0)
-    column_VD = torch.where(pulled_VD, slope / std_VD, 0)
-    weight = objective.covariance_weight
-    if form == "gram":
-        add_gram_gradient_(
-            gradient,
-            product[views],
-            centred_VND[views],
-            variance_VD[views],
-            column_VD[views],
-            _ALL_ROWS,
-            weight,
-        )
-    else:
-        add_primal_gradient_(
-            gradient, product[views], centred_VND[views], column_VD[views], _ALL_ROWS, weight
-        )
-    return value, gradient
+    return LossValue(loss, invariance, variance, covariances, variance_VD), gradient
 
 
-def _invariance_gradient(work_VND: Tensor, views: slice, scale: float) -> Tensor:
-    """± scale · difference for the views in `views`; the difference is in `work_VND[1]`, and is spent."""
+def _invariance_gradient(work_VnD: Tensor, views: slice, scale: float) -> Tensor:
+    """± scale · difference for the views in `views`; the difference is in `work_VnD[1]`, and is spent."""
     if views == slice(0, 2):
-        torch.mul(work_VND[1], scale, out=work_VND[0])
-        work_VND[1].mul_(-scale)
-        return work_VND
+        torch.mul(work_VnD[1], scale, out=work_VnD[0])
+        work_VnD[1].mul_(-scale)
+        return work_VnD
     # A view of one half would keep the memory of both.
-    return work_VND[1:].mul(scale if views == slice(0, 1) else -scale)
+    return work_VnD[1:].mul(scale if views == slice(0, 1) else -scale)

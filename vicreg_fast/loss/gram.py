@@ -29,11 +29,11 @@ Legend: V = views, n = rows differentiated here, N = rows of the batch, D = embe
 import torch
 from torch import Tensor
 
-from vicreg_fast.loss.numerics import squared_norm
+from vicreg_fast.loss.numerics import squared_norms
 
 
 def gram_covariance(centred_VND: Tensor, variance_VD: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-    """These rows' share of the covariance term of all views, 0-d, and G (V, n, N), both in the dtype of
+    """These rows' share of each view's covariance term, (V,), and G (V, n, N), both in the dtype of
     `centred_VND`.
 
     Shares of row ranges that partition the batch sum to the term. `variance_VD` is v.
@@ -44,9 +44,9 @@ def gram_covariance(centred_VND: Tensor, variance_VD: Tensor, rows: slice) -> tu
     gram_VnN = torch.baddbmm(
         centred_VND.new_empty(V, n, N), local_VnD, centred_VND.mT, beta=0, alpha=1 / (N - 1)
     )
-    all_pairs = squared_norm(gram_VnN)
-    diagonal = squared_norm(variance_VD) * (n / N)
-    return ((all_pairs - diagonal) / D).to(centred_VND.dtype), gram_VnN
+    all_pairs_V = squared_norms(gram_VnN)
+    diagonal_V = squared_norms(variance_VD.unsqueeze(1)) * (n / N)
+    return ((all_pairs_V - diagonal_V) / D).to(centred_VND.dtype), gram_VnN
 
 
 def add_gram_gradient_(

@@ -19,39 +19,41 @@ Legend: V = views, n = rows differentiated here, N = rows of the batch, D = embe
 import torch
 from torch import Tensor
 
-from vicreg_fast.loss.numerics import squared_norm
+from vicreg_fast.distributed import Ranks, sum_over_ranks
+from vicreg_fast.loss.numerics import squared_norms
 
 
-def primal_covariance(centred_VND: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-    """These rows' share of the covariance term of all views, 0-d, and E (V, D, D), both in the dtype of
-    `centred_VND`.
+def primal_covariance(centred_VrD: Tensor, N: int, n: int, summed: Ranks | None) -> tuple[Tensor, Tensor]:
+    """The share of n of N rows in each view's covariance term, (V,), and E (V, D, D), both in the dtype of
+    `centred_VrD`.
 
-    E is of the whole batch, whatever the rows. Shares of row ranges that partition the batch sum to the term.
+    E is of the whole batch. `centred_VrD` is the whole of it, or, with `summed`, this rank's rows, and then E
+    is summed over the ranks. Shares of ranks sum to the term.
     """
-    V, N, D = centred_VND.shape
-    n = centred_VND[:, rows].shape[1]
+    V, _, D = centred_VrD.shape
     off_diagonal_VDD = torch.baddbmm(
-        centred_VND.new_empty(V, D, D), centred_VND.mT, centred_VND, beta=0, alpha=1 / (N - 1)
+        centred_VrD.new_empty(V, D, D), centred_VrD.mT, centred_VrD, beta=0, alpha=1 / (N - 1)
     )
     off_diagonal_VDD.diagonal(dim1=1, dim2=2).zero_()
-    term = squared_norm(off_diagonal_VDD) * (n / (N * D))
-    return term.to(centred_VND.dtype), off_diagonal_VDD
+    if summed is not None:
+        sum_over_ranks(off_diagonal_VDD, summed)
+    terms_V = squared_norms(off_diagonal_VDD) * (n / (N * D))
+    return terms_V.to(centred_VrD.dtype), off_diagonal_VDD
 
 
 def add_primal_gradient_(
     gradient_VnD: Tensor,
     off_diagonal_VDD: Tensor,
-    centred_VND: Tensor,
+    centred_VnD: Tensor,
     column_VD: Tensor,
-    rows: slice,
+    N: int,
     weight: float,
 ) -> None:
-    """Adds to `gradient_VnD` weight·∂cov/∂Z + zc ⊙ column, of these rows.
+    """Adds to `gradient_VnD` weight·∂cov/∂Z + zc ⊙ column, of the rows of `centred_VnD`.
 
     `column_VD` is the variance term's coefficient of each column.
     """
-    _, N, D = centred_VND.shape
-    local_VnD = centred_VND[:, rows]
-    gradient_VnD.addcmul_(local_VnD, column_VD.unsqueeze(1))
+    D = centred_VnD.shape[2]
+    gradient_VnD.addcmul_(centred_VnD, column_VD.unsqueeze(1))
     scale = weight * 4 / (D * (N - 1))
-    torch.baddbmm(gradient_VnD, local_VnD, off_diagonal_VDD, alpha=scale, out=gradient_VnD)
+    torch.baddbmm(gradient_VnD, centred_VnD, off_diagonal_VDD, alpha=scale, out=gradient_VnD)

@@ -1,0 +1,183 @@
+"""The loss as a registered operator, so that `torch.compile(fullgraph=True)` traces through it as one node.
+
+`vicreg_fast::loss` returns LossValue's five tensors and what its backward keeps; `vicreg_fast::loss_gradient`
+is that backward. Eager code does not come here: the autograd.Function has less overhead.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vicreg_fast.distributed import SINGLE, Ranks
+from vicreg_fast.loss import backends
+from vicreg_fast.loss.closed_form import LossValue
+from vicreg_fast.loss.numerics import accumulation_dtype
+from vicreg_fast.loss.plan import VIEWS, LossPlan, operand_dtype, plan_loss, product_dtype
+from vicreg_fast.loss.presets import Objective, preset_named
+
+_VALUES = len(LossValue._fields)
+
+
+@torch.library.custom_op("vicreg_fast::loss", mutates_args=())
+def loss_operator(
+    x: Tensor,
+    y: Tensor,
+    options: str,
+    group: str,
+    needs_x: bool,
+    needs_y: bool,
+) -> list[Tensor]:
+    """(n, D) twice to LossValue's tensors and the backward's. `options` is of `options_text`; `group` is the
+    name of the process group, empty for one process.
+    """
+    objective, form, backend = _parsed(options)
+    ranks = _ranks(group)
+    value, saved = backends.forward(
+        x,
+        y,
+        objective=objective,
+        plan=_plan(x, form, backend, ranks),
+        ranks=ranks,
+        views=backends.wanted_views(needs_x, needs_y),
+    )
+    # An operator may return neither its inputs nor two views of one memory.
+    return [t.clone() for t in value] + [t.clone() if t is x or t is y else t for t in saved]
+
+
+@loss_operator.register_fake
+def _(
+    x: Tensor,
+    y: Tensor,
+    options: str,
+    group: str,
+    needs_x: bool,
+    needs_y: bool,
+) -> list[Tensor]:
+    _, form, backend = _parsed(options)
+    ranks = _ranks(group)
+    plan = _plan(x, form, backend, ranks)
+    n, D = x.shape
+    N = n * ranks.world_size
+    wide = accumulation_dtype(x.dtype)
+
+    def new(*shape: int, dtype: torch.dtype = wide) -> Tensor:
+        return x.new_empty(shape, dtype=dtype)
+
+    outputs = [new(), new(), new(), new(VIEWS), new(VIEWS, D)]
+    if not (needs_x or needs_y):
+        return outputs
+    if plan.backend == "torch":
+        return [*outputs, new(needs_x + needs_y, n, D)]
+    side = (n, N) if plan.form == "gram" else (D, D)
+    centred = new(VIEWS, N, D, dtype=operand_dtype(x.dtype, plan.backend))
+    product = new(VIEWS, *side, dtype=product_dtype(x.dtype, plan.backend))
+    return [*outputs, centred, product, new(VIEWS, D), torch.empty_like(x), torch.empty_like(y)]
+
+
+@torch.library.custom_op("vicreg_fast::loss_gradient", mutates_args=())
+def gradient_operator(
+    saved: list[Tensor],
+    upstream: Tensor,
+    like: Tensor,
+    options: str,
+    group: str,
+    needs_x: bool,
+    needs_y: bool,
+) -> list[Tensor]:
+    """What `loss` kept to the gradient of each view that needs one, (n, D) in the dtype of `like`, whose
+    shape is that of a view.
+    """
+    objective, form, backend = _parsed(options)
+    ranks, views = _ranks(group), backends.wanted_views(needs_x, needs_y)
+    if views is None:
+        return []
+    gradients = backends.backward(
+        saved,
+        upstream,
+        dtype=like.dtype,
+        objective=objective,
+        plan=_plan(like, form, backend, ranks),
+        ranks=ranks,
+        views=views,
+    )
+    return [gradient.clone() for gradient in gradients]
+
+
+@gradient_operator.register_fake
+def _(
+    saved: list[Tensor],
+    upstream: Tensor,
+    like: Tensor,
+    options: str,
+    group: str,
+    needs_x: bool,
+    needs_y: bool,
+) -> list[Tensor]:
+    return [like.new_empty(like.shape) for _ in range(needs_x + needs_y)]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    x, _, *ctx.options = inputs
+    ctx.save_for_backward(x, *output[_VALUES:])
+
+
+def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+    needs_x, needs_y = ctx.options[-2:]
+    rest = [None] * len(ctx.options)
+    upstream = gradients[0]
+    if upstream is None or not (needs_x or needs_y):
+        return None, None, *rest
+    like, *saved = ctx.saved_tensors
+    found = iter(gradient_operator(saved, upstream, like, *ctx.options))
+    return (next(found) if needs_x else None), (next(found) if needs_y else None), *rest
+
+
+loss_operator.register_autograd(_backward, setup_context=_setup_context)
+
+
+def compiled_loss(x: Tensor, y: Tensor, options: str, ranks: Ranks) -> LossValue:
+    """LossValue by the operator, differentiable in `loss`. `options` is of `options_text`."""
+    recorded = torch.is_grad_enabled()
+    needs = (recorded and x.requires_grad, recorded and y.requires_grad)
+    group = ranks.group.group_name if ranks.group is not None else ""
+    outputs = loss_operator(x, y, options, group, *needs)
+    loss, *terms = outputs[:_VALUES]
+    return LossValue(loss, *(term.detach() for term in terms))
+
+
+def options_text(objective: Objective, form: str, backend: str) -> str:
+    """What an operator takes as one argument: numbers as Python writes them, so that none loses a digit."""
+    o = objective
+    weights = f"{o.invariance_weight} {o.variance_weight} {o.covariance_weight} {o.gamma} {o.epsilon}"
+    return f"{o.preset.name} {form} {backend} {weights}"
+
+
+@lru_cache(maxsize=64)
+def _parsed(options: str) -> tuple[Objective, str, str]:
+    preset, form, backend, *numbers = options.split()
+    invariance, variance, covariance, gamma, eps = (float(number) for number in numbers)
+    objective = Objective(
+        preset=preset_named(preset),
+        invariance_weight=invariance,
+        variance_weight=variance,
+        covariance_weight=covariance,
+        gamma=gamma,
+        eps=eps,
+    )
+    return objective, form, backend
+
+
+def _ranks(group: str) -> Ranks:
+    if not group:
+        return SINGLE
+    found = dist.distributed_c10d._resolve_process_group(group)  # type: ignore[arg-type]
+    return Ranks(rank=found.rank(), world_size=found.size(), group=found)
+
+
+def _plan(x: Tensor, form: str, backend: str, ranks: Ranks) -> LossPlan:
+    # int(): a traced size is fixed by the plan it leads to
+    n, D, W = int(x.shape[0]), int(x.shape[1]), ranks.world_size
+    return plan_loss(n, n * W, D, x.dtype, x.device.type, W, form=form, backend=backend)
