@@ -96,7 +96,7 @@ def test_a_scenario_has_one_colour_in_every_picture(full_run) -> None:
 
 
 def test_every_variable_is_defined_for_light_and_for_dark() -> None:
-    css = (resources.files("reports") / "templates" / "report.html.j2").read_text(encoding="utf-8")
+    css = (resources.files("reports") / "templates" / "style.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{([^}]*--scenario-0[^}]*)\}", css)
     for number in range(8):
         assert f"--scenario-{number}:" in light
