@@ -187,6 +187,41 @@ class LossTiming(_Record):
     round: int
 
 
+class LossPrediction(_Record):
+    """What the scaling model says one step of one loss costs one rank: a prediction, never a measurement."""
+
+    kind: Literal["loss-prediction"] = "loss-prediction"
+    provider: str
+    form: str
+    backend: str
+    exchange: str
+    """What ranks share: `none`, `gather` or `reduce`."""
+    dtype: str
+    """Of the embeddings."""
+    product_rate: str
+    """Whose matmul rate was taken: a dtype, or `tf32`."""
+    world_size: int
+    n: int
+    """Rows of each view on one rank."""
+    d: int
+    flops: int
+    memory_bytes: int
+    """Read and written in the rank's own memory, products included."""
+    exchange_bytes: int
+    """Received in the collectives."""
+    kernels: int
+    peak_bytes: int
+    """Held at once, beside the embeddings."""
+    seconds: dict[str, float]
+    """Of each part: `products`, `elementwise`, `launches`, `exchange`. They do not overlap."""
+    rates: dict[str, float | str]
+    """Of the GPU and the link, with units in their names."""
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+
 class Failure(_Record):
     """A scenario's process ended, or a measurement could not be made. What was measured before it is kept."""
 
@@ -196,7 +231,7 @@ class Failure(_Record):
     message: str
 
 
-Record = Environment | Plan | Throughput | Memory | Accuracy | LossTiming | Failure
+Record = Environment | Plan | Throughput | Memory | Accuracy | LossTiming | LossPrediction | Failure
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
