@@ -41,9 +41,8 @@ def gram_covariance(centred_VND: Tensor, variance_VD: Tensor, rows: slice) -> tu
     V, N, D = centred_VND.shape
     local_VnD = centred_VND[:, rows]
     n = local_VnD.shape[1]
-    gram_VnN = torch.baddbmm(
-        centred_VND.new_empty(V, n, N), local_VnD, centred_VND.mT, beta=0, alpha=1 / (N - 1)
-    )
+    gram_VnN = centred_VND.new_empty(V, n, N)
+    torch.baddbmm(gram_VnN, local_VnD, centred_VND.mT, beta=0, alpha=1 / (N - 1), out=gram_VnN)
     all_pairs_V = squared_norms(gram_VnN)
     diagonal_V = squared_norms(variance_VD.unsqueeze(1)) * (n / N)
     return ((all_pairs_V - diagonal_V) / D).to(centred_VND.dtype), gram_VnN

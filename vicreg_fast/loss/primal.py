@@ -31,8 +31,9 @@ def primal_covariance(centred_VrD: Tensor, N: int, n: int, summed: Ranks | None)
     is summed over the ranks. Shares of ranks sum to the term.
     """
     V, _, D = centred_VrD.shape
-    off_diagonal_VDD = torch.baddbmm(
-        centred_VrD.new_empty(V, D, D), centred_VrD.mT, centred_VrD, beta=0, alpha=1 / (N - 1)
+    off_diagonal_VDD = centred_VrD.new_empty(V, D, D)
+    torch.baddbmm(
+        off_diagonal_VDD, centred_VrD.mT, centred_VrD, beta=0, alpha=1 / (N - 1), out=off_diagonal_VDD
     )
     off_diagonal_VDD.diagonal(dim1=1, dim2=2).zero_()
     if summed is not None:
