@@ -106,8 +106,8 @@ def centre_kernel(
     diagonal_x = rounded_x / (N - 1)
     diagonal_y = rounded_y / (N - 1)
     # at σ = 0, which needs ε = 0, the gradient of the norm σ is taken as 0
-    pull_x = tl.where((hinge_x > 0) & (std_x > 0), slope / std_x, 0.0)
-    pull_y = tl.where((hinge_y > 0) & (std_y > 0), slope / std_y, 0.0)
+    pull_x = tl.where((hinge_x > 0) & (std_x > 0), slope / tl.where(std_x > 0, std_x, 1.0), 0.0)
+    pull_y = tl.where((hinge_y > 0) & (std_y > 0), slope / tl.where(std_y > 0, std_y, 1.0), 0.0)
     tl.store(variance_ptr + columns, variance_x, mask=inside)
     tl.store(variance_ptr + D + columns, variance_y, mask=inside)
     tl.store(column_ptr + columns, pull_x - product_scale * diagonal_x, mask=inside)

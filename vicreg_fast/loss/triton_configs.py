@@ -73,8 +73,8 @@ GRADIENT: dict[torch.dtype, tuple[Tile, ...]] = {
         Tile(rows=128, columns=128, depth=32, warps=8, stages=3),
     ),
 }
-# Small, so that the small shapes of the tests have several tiles, and whole and cut ones.
-INTERPRETED = Tile(rows=32, columns=32, depth=32, warps=4, stages=1)
+# So small that the small shapes of the tests have several tiles, and whole and cut ones.
+INTERPRETED = Tile(rows=64, columns=64, depth=64, warps=4, stages=1)
 
 
 def tuned(kernel: Any, tiles: Sequence[Tile], key: Sequence[str], zeroed: Sequence[str] = ()) -> Any:
@@ -85,7 +85,7 @@ def tuned(kernel: Any, tiles: Sequence[Tile], key: Sequence[str], zeroed: Sequen
     """
     if interpreting():
         has_depth = any(tile.depth for tile in tiles)
-        tiles = (INTERPRETED if has_depth else replace(INTERPRETED, depth=0),)
+        tiles = (INTERPRETED if has_depth else replace(CENTRE[0], stages=1),)
     configs = [tile.config() for tile in tiles]
     return triton.autotune(configs, list(key), reset_to_zero=list(zeroed) or None)(kernel)
 

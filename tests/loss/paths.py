@@ -1,0 +1,65 @@
+"""Where the loss's suites run: each device with each backend that takes it. A path that cannot run here is
+skipped by name: CUDA's without a CUDA device, and the interpreter's where Triton compiles.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+HAS_CUDA = torch.cuda.is_available()
+if not HAS_CUDA:
+    # before Triton is imported: its decorator reads it
+    os.environ["TRITON_INTERPRET"] = "1"
+
+
+def round_bfloat16_to_nearest() -> None:
+    """Makes Triton's interpreter round float32 to bfloat16 to the nearest, as a GPU does; it cuts digits."""
+    from triton.runtime import interpreter
+
+    original = interpreter._convert_float
+    if getattr(original, "rounds_to_nearest", False):
+        return
+
+    def convert(data: Any, source: Any, target: Any, rounding: Any) -> Any:
+        if (str(source), str(target)) == ("fp32", "bf16"):
+            rounded = torch.from_numpy(np.array(data, dtype=np.float32)).to(torch.bfloat16)
+            return rounded.view(torch.uint16).numpy()
+        if (str(source), str(target)) == ("bf16", "fp32"):
+            return (np.asarray(data).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return original(data, source, target, rounding)
+
+    convert.rounds_to_nearest = True  # type: ignore[attr-defined]
+    interpreter._convert_float = convert
+
+
+if not HAS_CUDA:
+    round_bfloat16_to_nearest()
+
+
+@dataclass(frozen=True)
+class LossPath:
+    device: str
+    backend: str
+
+    def __str__(self) -> str:
+        return f"{self.device}-{self.backend}"
+
+    def parameter(self) -> Any:
+        marks: list[Any] = []
+        if self.device == "cuda":
+            marks = [pytest.mark.gpu, pytest.mark.skipif(not HAS_CUDA, reason="needs a CUDA device")]
+        elif self.backend == "triton":
+            interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+            marks = [pytest.mark.skipif(not interpreted, reason="needs TRITON_INTERPRET=1")]
+        return pytest.param(self, id=str(self), marks=marks)
+
+
+TORCH_PATHS = [LossPath(device, "torch").parameter() for device in ("cpu", "cuda")]
+TRITON_PATHS = [LossPath(device, "triton").parameter() for device in ("cpu", "cuda")]
+PATHS = TORCH_PATHS + TRITON_PATHS
+
+__all__ = ["PATHS", "TORCH_PATHS", "TRITON_PATHS", "LossPath", "round_bfloat16_to_nearest"]
