@@ -1,42 +1,31 @@
 """Records: what a measurement leaves behind, one JSON object a line.
 
-A record file holds one `environment`, one `plan`, then measurements in the order they were made, each written
-and flushed as it ends, so that a run that is cut keeps what it has. Every measurement carries its raw
-samples, the process that made them and its place in the interleaving, so that a comparison can be computed
-again from the file alone. Units are in the names. This module imports neither torch nor numpy: reports read
-records on machines that have neither.
+A record file holds one `environment`, one `plan` or `loss-comparison`, then measurements in the order they
+were made, each written and flushed as it ends, so that a run that is cut keeps what it has. Every measurement
+carries its raw samples, the process that made them and its place in the interleaving, so that a comparison
+can be computed again from the file alone. Units are in the names. This module imports neither torch nor
+numpy: reports read records on machines that have neither. The kinds of `bench loss` are in
+`bench.loss_record`.
 """
 
 import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
+from bench.record_base import SCHEMA_VERSION, RecordBase
+from bench.scaling_record import LossPrediction
 from vicreg_fast.errors import RecordError
-
-SCHEMA_VERSION: Final = 1
 
 Mode = Literal["end-to-end", "compute-only", "loader-only"]
 
 
-def utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    time: str = Field(default_factory=utc_now)
-    """UTC, ISO 8601."""
-
-
-class Environment(_Record):
+class Environment(RecordBase):
     """Where a run was measured. The fields are the fingerprint by which two runs are comparable or not."""
 
     kind: Literal["environment"] = "environment"
@@ -49,11 +38,11 @@ class Environment(_Record):
     gpu_memory_bytes: int | None = None
     driver: str | None = None
     cuda: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Package to version; a package that is missing is absent."""
     commit: str | None = None
     uncommitted_changes: bool | None = None
-    environment_variables: dict[str, str] = {}
+    environment_variables: dict[str, str] = Field(default_factory=dict)
     """Only those that change speed: OMP_NUM_THREADS and the like."""
     load_average: float | None = None
     """One-minute load of the machine when the run began: what else it was doing."""
@@ -77,7 +66,7 @@ class Scenario(BaseModel):
     notes: tuple[str, ...] = ()
 
 
-class Plan(_Record):
+class Plan(RecordBase):
     """What was asked for: enough to ask for it again."""
 
     kind: Literal["plan"] = "plan"
@@ -98,7 +87,7 @@ class Plan(_Record):
     """Non-inferiority margin, in percentage points of linear accuracy."""
 
 
-class Throughput(_Record):
+class Throughput(RecordBase):
     """Pairs of views a second, over windows of steps, in one round of one scenario."""
 
     kind: Literal["throughput"] = "throughput"
@@ -120,7 +109,7 @@ class Throughput(_Record):
         return tuple(self.batch_size * self.steps_per_window / seconds for seconds in self.window_seconds)
 
 
-class Memory(_Record):
+class Memory(RecordBase):
     """Peaks of one scenario's process tree in the throughput phase; `*_before_*` is what it held before the
     first step."""
 
@@ -146,7 +135,7 @@ class AccuracyPoint(BaseModel):
     linear_top1: float
 
 
-class Accuracy(_Record):
+class Accuracy(RecordBase):
     """Linear accuracy, in [0, 1], of one frozen representation: a scenario's, or a floor's."""
 
     kind: Literal["accuracy"] = "accuracy"
@@ -164,65 +153,7 @@ class Accuracy(_Record):
     curve: tuple[AccuracyPoint, ...] = ()
 
 
-class LossTiming(_Record):
-    """Seconds a call of one loss at one shape, from an interleaved run: sample i of every provider is the
-    same pair i.
-    """
-
-    kind: Literal["loss-timing"] = "loss-timing"
-    provider: str
-    form: str
-    """`gram` or `covariance`, as it really ran."""
-    backend: str
-    dtype: str
-    device: str
-    n: int
-    """Rows of each view."""
-    d: int
-    phase: Literal["forward+backward"] = "forward+backward"
-    seconds: tuple[float, ...]
-    """Each the mean of `calls_per_sample` calls that follow one another."""
-    calls_per_sample: int
-    pid: int
-    round: int
-
-
-class LossPrediction(_Record):
-    """What the scaling model says one step of one loss costs one rank: a prediction, never a measurement."""
-
-    kind: Literal["loss-prediction"] = "loss-prediction"
-    provider: str
-    form: str
-    backend: str
-    exchange: str
-    """What ranks share: `none`, `gather` or `reduce`."""
-    dtype: str
-    """Of the embeddings."""
-    product_rate: str
-    """Whose matmul rate was taken: a dtype, or `tf32`."""
-    world_size: int
-    n: int
-    """Rows of each view on one rank."""
-    d: int
-    flops: int
-    memory_bytes: int
-    """Read and written in the rank's own memory, products included."""
-    exchange_bytes: int
-    """Received in the collectives."""
-    kernels: int
-    peak_bytes: int
-    """Held at once, beside the embeddings."""
-    seconds: dict[str, float]
-    """Of each part: `products`, `elementwise`, `launches`, `exchange`. They do not overlap."""
-    rates: dict[str, float | str]
-    """Of the GPU and the link, with units in their names."""
-
-    @property
-    def total_seconds(self) -> float:
-        return sum(self.seconds.values())
-
-
-class Failure(_Record):
+class Failure(RecordBase):
     """A scenario's process ended, or a measurement could not be made. What was measured before it is kept."""
 
     kind: Literal["failure"] = "failure"
@@ -231,7 +162,8 @@ class Failure(_Record):
     message: str
 
 
-Record = Environment | Plan | Throughput | Memory | Accuracy | LossTiming | LossPrediction | Failure
+LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossFloor | Ceiling
+Record = Environment | Plan | Throughput | Memory | Accuracy | LossRecord | LossPrediction | Failure
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
