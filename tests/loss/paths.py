@@ -3,6 +3,7 @@ skipped by name: CUDA's without a CUDA device, and the interpreter's where Trito
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,4 +63,16 @@ TORCH_PATHS = [LossPath(device, "torch").parameter() for device in ("cpu", "cuda
 TRITON_PATHS = [LossPath(device, "triton").parameter() for device in ("cpu", "cuda")]
 PATHS = TORCH_PATHS + TRITON_PATHS
 
-__all__ = ["PATHS", "TORCH_PATHS", "TRITON_PATHS", "LossPath", "round_bfloat16_to_nearest"]
+
+@pytest.fixture(scope="module", autouse=True, params=TORCH_PATHS)
+def each_device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a module that imports it: all its tests on each device, which is where new tensors are made."""
+    if request.param.device == "cpu":
+        yield
+        return
+    torch.set_default_device(request.param.device)
+    yield
+    torch.set_default_device(None)
+
+
+__all__ = ["PATHS", "TORCH_PATHS", "TRITON_PATHS", "LossPath", "each_device", "round_bfloat16_to_nearest"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from tests.loss.paths import each_device  # noqa: F401
 from vicreg_fast.loss import plan_loss, vicreg_loss
 
 FORMS = ("gram", "covariance")
@@ -14,7 +15,8 @@ FORMS = ("gram", "covariance")
 
 def _views(n: int, d: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(n * 1009 + d)
-    x, y = torch.randn(2, n, d, generator=generator, dtype=torch.float64).to(dtype)
+    drawn = torch.randn(2, n, d, generator=generator, dtype=torch.float64, device="cpu")
+    x, y = drawn.to(torch.get_default_device(), dtype)
     return x.requires_grad_(), y.requires_grad_()
 
 
@@ -46,7 +48,9 @@ def test_saved_bytes_are_one_gradient_a_view(dtype: torch.dtype, itemsize: int, 
     x, y = _views(23, 57, dtype)
     (kept,) = _packed(lambda: vicreg_loss(x, y, form=form))
     assert kept.untyped_storage().nbytes() == 2 * 23 * 57 * itemsize
-    assert plan_loss(23, 23, 57, dtype, "cpu", form=form).saved_bytes == kept.untyped_storage().nbytes()
+    assert (
+        plan_loss(23, 23, 57, dtype, x.device.type, form=form).saved_bytes == kept.untyped_storage().nbytes()
+    )
     (kept,) = _packed(lambda: vicreg_loss(x, y.detach(), form=form))
     assert kept.untyped_storage().nbytes() == 23 * 57 * itemsize
     (kept,) = _packed(lambda: vicreg_loss(x.detach(), y, form=form))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from tests.loss.paths import each_device  # noqa: F401
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import vicreg_loss
 from vicreg_fast.loss.presets import PRESETS

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.loss.paths import each_device  # noqa: F401
 from vicreg_fast.loss import VICRegTerms, vicreg_loss
 from vicreg_fast.loss.gram import add_gram_gradient_, gram_covariance
 from vicreg_fast.loss.primal import add_primal_gradient_, primal_covariance
@@ -17,7 +18,8 @@ presets = st.sampled_from(["official", "paper", "summed", "no-eps"])
 def views(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     n, d = draw(st.integers(2, 24)), draw(st.integers(1, 24))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    x, y = torch.randn(2, n, d, generator=generator, dtype=torch.float64)
+    drawn = torch.randn(2, n, d, generator=generator, dtype=torch.float64, device="cpu")
+    x, y = drawn.to(torch.get_default_device())
     return x * draw(st.floats(0.01, 10)), y * draw(st.floats(0.01, 10))
 
 
