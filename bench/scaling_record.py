@@ -1,8 +1,13 @@
-"""The record of `bench scaling`."""
+"""What the scaling model says, as a record, and beside a measurement. Imports no torch."""
 
+import statistics
+from dataclasses import dataclass
 from typing import Literal
 
+from bench.loss_record import LossTiming
 from bench.record_base import RecordBase
+
+OURS, OFFICIAL = "ours", "official"
 
 
 class LossPrediction(RecordBase):
@@ -10,7 +15,7 @@ class LossPrediction(RecordBase):
 
     kind: Literal["loss-prediction"] = "loss-prediction"
     provider: str
-    """`ours` or `official`."""
+    """OURS or OFFICIAL."""
     form: str
     backend: str
     exchange: str
@@ -40,6 +45,22 @@ class LossPrediction(RecordBase):
     @property
     def seconds(self) -> float:
         """Of the whole step: the parts follow one another."""
-        return (
-            self.products_seconds + self.elementwise_seconds + self.launch_seconds + self.exchange_seconds
-        )
+        return self.products_seconds + self.elementwise_seconds + self.launch_seconds + self.exchange_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One measured point beside its prediction."""
+
+    timing: LossTiming
+    predicted: LossPrediction
+
+    @property
+    def measured_seconds(self) -> float:
+        """Median of the samples."""
+        return statistics.median(self.timing.seconds)
+
+    @property
+    def ratio(self) -> float:
+        """Measured over predicted: above 1, the model promised too much."""
+        return self.measured_seconds / self.predicted.seconds
