@@ -118,8 +118,9 @@ def _triton(versions: dict[str, str], on_gpu: bool) -> Finding:
     return Finding(
         what="triton",
         found=versions.get("triton", "missing"),
-        use="the loss runs on torch's own kernels in this version"
-        + ("" if on_gpu else "; Triton needs a GPU"),
+        use="the loss takes torch's products unless loss_backend=triton is set: no record shows Triton's faster"
+        if on_gpu
+        else "the loss takes torch's products: Triton's kernels need a GPU",
         ok="triton" in versions,
     )
 
@@ -128,7 +129,10 @@ def _nccl(version: tuple[int, ...] | None, versions: dict[str, str]) -> Finding:
     package = versions.get("nvidia-nccl-cu13") or versions.get("nvidia-nccl-cu12")
     found = ".".join(map(str, version)) if version else (f"{package} (package)" if package else "missing")
     return Finding(
-        what="nccl", found=found, use="not used: this version trains on one device", ok=package is not None
+        what="nccl",
+        found=found,
+        use="the loss's exchange under torch.distributed; pretrain trains on one device",
+        ok=package is not None,
     )
 
 
