@@ -118,7 +118,7 @@ def _triton(versions: dict[str, str], on_gpu: bool) -> Finding:
     return Finding(
         what="triton",
         found=versions.get("triton", "missing"),
-        use="the loss takes torch's products unless loss_backend=triton is set: no record shows Triton's faster"
+        use="the loss takes torch's products unless loss_backend=triton: no record shows Triton's faster"
         if on_gpu
         else "the loss takes torch's products: Triton's kernels need a GPU",
         ok="triton" in versions,
