@@ -30,9 +30,12 @@ def test_the_layers_hold(root: Path) -> None:
 
 def test_an_import_against_the_flow_is_named(copy: Path) -> None:
     (copy / "pipelines" / "backwards.py").write_text("import reports.render\n", encoding="utf-8")
+    exchange = copy / "vicreg_fast" / "distributed" / "backwards.py"
+    exchange.write_text("import vicreg_fast.loss.plan\n", encoding="utf-8")
     result = lint_imports(copy)
     assert result.returncode == 1
     assert "pipelines.backwards -> reports.render" in result.stdout
+    assert "vicreg_fast.distributed.backwards -> vicreg_fast.loss.plan" in result.stdout
 
 
 def test_reports_may_not_reach_torch_by_any_way(copy: Path) -> None:

@@ -4,6 +4,8 @@ backward.
 Legend: W = world size, V = views (2), n = local rows, D = embedding dimension.
 """
 
+from weakref import WeakKeyDictionary
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -47,18 +49,37 @@ def sum_over_ranks(tensor: Tensor, ranks: Ranks, *, wait: bool = True) -> dist.W
 def require_even_batches(x_nD: Tensor, ranks: Ranks) -> None:
     """Raises UsageError, on every rank, unless all ranks bring embeddings of one shape and dtype.
 
-    It reads the answer on the host, so on a GPU it waits for the device and cannot be captured.
+    The host waits for the answer. So on a GPU a rank asks once for a shape, before a capture: batches that
+    become uneven later are not found out, and the collective after that waits for ever or for its timeout.
+    On a CPU it is asked every time.
     """
-    # a number for the dtype that does not depend on the order in which torch numbers its own
-    code = sum(ord(letter) << (8 * (place % 7)) for place, letter in enumerate(str(x_nD.dtype))) % 2**31
-    mine = torch.tensor([*x_nD.shape, code], dtype=torch.int64, device=x_nD.device)
+    if ranks.group is None:
+        return
+    shape = (*x_nD.shape, _DTYPES.index(x_nD.dtype) if x_nD.dtype in _DTYPES else -1)
+    on_gpu = x_nD.device.type != "cpu"
+    known = _EVEN.setdefault(ranks.group, set())
+    if on_gpu and shape in known:
+        return
+    mine = torch.tensor(shape, dtype=torch.int64, device=x_nD.device)
     shapes = gather_over_ranks(mine, ranks).tolist()
-    if any(shape != shapes[0] for shape in shapes):
-        held = ", ".join(f"rank {rank}: {n} × {D}" for rank, (n, D, _) in enumerate(shapes))
-        raise UsageError(
-            f"embeddings differ between ranks ({held}; {x_nD.dtype} here): every rank must bring the same "
-            "number of rows, so drop the last, shorter batch"
-        )
+    if any(other != shapes[0] for other in shapes):
+        held = ", ".join(f"rank {rank}: {_in_words(*other)}" for rank, other in enumerate(shapes))
+        mend = "give every rank the same network and precision"
+        if any(other[0] != shapes[0][0] for other in shapes):
+            mend = "give every rank as many rows, and drop the last, shorter batch"
+        raise UsageError(f"embeddings differ between ranks ({held}): {mend}")
+    if on_gpu:
+        known.add(shape)
+
+
+# In a fixed order: ranks tell each other a dtype by its place here.
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+# Shapes found alike on all ranks of a group; a group that is destroyed takes its own with it.
+_EVEN: WeakKeyDictionary[dist.ProcessGroup, set[tuple[int, ...]]] = WeakKeyDictionary()
+
+
+def _in_words(n: int, D: int, dtype: int) -> str:
+    return f"{n}×{D} {str(_DTYPES[dtype]).removeprefix('torch.') if dtype >= 0 else 'of another dtype'}"
 
 
 __all__ = ["gather_over_ranks", "gather_views", "require_even_batches", "sum_over_ranks"]

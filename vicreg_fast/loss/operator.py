@@ -1,7 +1,7 @@
 """The loss as a registered operator, so that `torch.compile(fullgraph=True)` traces through it as one node.
 
-`vicreg_fast::loss` returns LossValue's five tensors and what its backward keeps; `vicreg_fast::loss_gradient`
-is that backward. Eager code does not come here: the autograd.Function has less overhead.
+`vicreg_fast::loss` returns LossValue's five tensors and what it made for its backward;
+`vicreg_fast::loss_gradient` is that backward. Eager code does not come here: the autograd.Function has less overhead.
 """
 
 from functools import lru_cache
@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vicreg_fast.distributed import SINGLE, Ranks
+from vicreg_fast.distributed import SINGLE, Ranks, require_even_batches
 from vicreg_fast.loss import backends
 from vicreg_fast.loss.closed_form import LossValue
 from vicreg_fast.loss.numerics import accumulation_dtype
@@ -30,21 +30,23 @@ def loss_operator(
     needs_x: bool,
     needs_y: bool,
 ) -> list[Tensor]:
-    """(n, D) twice to LossValue's tensors and the backward's. `options` is of `options_text`; `group` is the
+    """(n, D) twice to LossValue's tensors and those made for the backward. `options` is of `options_text`; `group` is the
     name of the process group, empty for one process.
     """
     objective, form, backend = _parsed(options)
     ranks = _ranks(group)
+    require_even_batches(x, ranks)
     value, saved = backends.forward(
         x,
         y,
         objective=objective,
-        plan=_plan(x, form, backend, ranks),
+        plan=_plan(x, form, backend, ranks, x.dtype),
         ranks=ranks,
         views=backends.wanted_views(needs_x, needs_y),
     )
     # An operator may return neither its inputs nor two views of one memory.
-    return [t.clone() for t in value] + [t.clone() if t is x or t is y else t for t in saved]
+    apart = [t if t.untyped_storage().nbytes() == t.nbytes else t.clone() for t in value]
+    return apart + [t for t in saved if t is not x and t is not y]
 
 
 @loss_operator.register_fake
@@ -58,7 +60,7 @@ def _(
 ) -> list[Tensor]:
     _, form, backend = _parsed(options)
     ranks = _ranks(group)
-    plan = _plan(x, form, backend, ranks)
+    plan = _plan(x, form, backend, ranks, x.dtype)
     n, D = x.shape
     N = n * ranks.world_size
     wide = accumulation_dtype(x.dtype)
@@ -74,54 +76,55 @@ def _(
     side = (n, N) if plan.form == "gram" else (D, D)
     centred = new(VIEWS, N, D, dtype=operand_dtype(x.dtype, plan.backend))
     product = new(VIEWS, *side, dtype=product_dtype(x.dtype, plan.backend))
-    return [*outputs, centred, product, new(VIEWS, D), torch.empty_like(x), torch.empty_like(y)]
+    return [*outputs, centred, product, new(VIEWS, D)]
 
 
 @torch.library.custom_op("vicreg_fast::loss_gradient", mutates_args=())
 def gradient_operator(
     saved: list[Tensor],
     upstream: Tensor,
-    like: Tensor,
+    dtype: torch.dtype,
     options: str,
     group: str,
     needs_x: bool,
     needs_y: bool,
-) -> list[Tensor]:
-    """What `loss` kept to the gradient of each view that needs one, (n, D) in the dtype of `like`, whose
-    shape is that of a view.
+) -> Tensor:
+    """The gradient of the views that need one, (views, n, D) in the views' `dtype`. `saved` is what the
+    backend's backward takes, and its last tensor ends in (n, D).
     """
     objective, form, backend = _parsed(options)
     ranks, views = _ranks(group), backends.wanted_views(needs_x, needs_y)
     if views is None:
-        return []
-    gradients = backends.backward(
+        raise ValueError("no view needs a gradient")
+    return backends.backward(
         saved,
         upstream,
-        dtype=like.dtype,
+        dtype=dtype,
         objective=objective,
-        plan=_plan(like, form, backend, ranks),
+        plan=_plan(saved[-1], form, backend, ranks, dtype),
         ranks=ranks,
         views=views,
     )
-    return [gradient.clone() for gradient in gradients]
 
 
 @gradient_operator.register_fake
 def _(
     saved: list[Tensor],
     upstream: Tensor,
-    like: Tensor,
+    dtype: torch.dtype,
     options: str,
     group: str,
     needs_x: bool,
     needs_y: bool,
-) -> list[Tensor]:
-    return [like.new_empty(like.shape) for _ in range(needs_x + needs_y)]
+) -> Tensor:
+    return saved[-1].new_empty((needs_x + needs_y, *saved[-1].shape[-2:]), dtype=dtype)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, _, *ctx.options = inputs
-    ctx.save_for_backward(x, *output[_VALUES:])
+    x, y, *ctx.options = inputs
+    made = output[_VALUES:]
+    ctx.dtype = x.dtype
+    ctx.save_for_backward(*made, *((x, y) if len(made) > 1 else ()))
 
 
 def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Tensor | None, ...]:
@@ -130,8 +133,7 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Tensor | None, 
     upstream = gradients[0]
     if upstream is None or not (needs_x or needs_y):
         return None, None, *rest
-    like, *saved = ctx.saved_tensors
-    found = iter(gradient_operator(saved, upstream, like, *ctx.options))
+    found = iter(gradient_operator(list(ctx.saved_tensors), upstream, ctx.dtype, *ctx.options))
     return (next(found) if needs_x else None), (next(found) if needs_y else None), *rest
 
 
@@ -177,7 +179,7 @@ def _ranks(group: str) -> Ranks:
     return Ranks(rank=found.rank(), world_size=found.size(), group=found)
 
 
-def _plan(x: Tensor, form: str, backend: str, ranks: Ranks) -> LossPlan:
+def _plan(like: Tensor, form: str, backend: str, ranks: Ranks, dtype: torch.dtype) -> LossPlan:
     # int(): a traced size is fixed by the plan it leads to
-    n, D, W = int(x.shape[0]), int(x.shape[1]), ranks.world_size
-    return plan_loss(n, n * W, D, x.dtype, x.device.type, W, form=form, backend=backend)
+    n, D, W = int(like.shape[-2]), int(like.shape[-1]), ranks.world_size
+    return plan_loss(n, n * W, D, dtype, like.device.type, W, form=form, backend=backend)

@@ -187,12 +187,14 @@ def _loss(
     ranks: Ranks,
     return_terms: bool,
 ) -> Tensor | tuple[Tensor, VICRegTerms]:
-    _check_views(x, y, ranks.world_size)
-    if torch.compiler.is_compiling():
+    _check_views(x, y)
+    compiling = torch.compiler.is_compiling()
+    if not compiling:  # the operator asks when it runs
+        require_even_batches(x, ranks)
+    _check_rows(x, ranks.world_size)
+    if compiling:
         value = compiled_loss(x, y, options_text(objective, form, backend), ranks)
     else:
-        if ranks.world_size > 1:
-            _check_ranks(x, ranks)
         n, D = x.shape
         W = ranks.world_size
         plan = plan_loss(n, n * W, D, x.dtype, x.device.type, W, form=form, backend=backend)
@@ -225,32 +227,19 @@ def _terms(value: LossValue, objective: Objective) -> VICRegTerms:
     )
 
 
-# Shapes that were found alike on all ranks of a group; on a GPU they are asked once, for the answer is waited
-# for.
-_EVEN: set[tuple[object, ...]] = set()
-
-
-def _check_ranks(x: Tensor, ranks: Ranks) -> None:
-    """Raises UsageError when ranks bring unequal shapes: on a CPU whenever they do, on a GPU when a shape is
-    new.
-    """
-    key = (ranks.group, x.shape, x.dtype)
-    if x.device.type != "cpu" and key in _EVEN:
-        return
-    require_even_batches(x, ranks)
-    _EVEN.add(key)
-
-
-def _check_views(x: Tensor, y: Tensor, world_size: int) -> None:
+def _check_views(x: Tensor, y: Tensor) -> None:
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(f"views must be 2-D, (N, D): they are {tuple(x.shape)} and {tuple(y.shape)}")
     if x.shape != y.shape:
         raise ValueError(f"views must have one shape: they are {tuple(x.shape)} and {tuple(y.shape)}")
-    if x.shape[0] * world_size < 2 or x.shape[1] < 1:
-        raise ValueError(f"views of shape {tuple(x.shape)}: at least two rows and one dimension are needed")
     if x.dtype != y.dtype:
         raise ValueError(f"views must have one dtype: they are {x.dtype} and {y.dtype}")
     if x.device != y.device:
         raise ValueError(f"views must be on one device: they are on {x.device} and {y.device}")
     if not x.dtype.is_floating_point:
         raise ValueError(f"views must be of a floating dtype: they are {x.dtype}; convert them with .float()")
+
+
+def _check_rows(x: Tensor, world_size: int) -> None:
+    if x.shape[0] * world_size < 2 or x.shape[1] < 1:
+        raise ValueError(f"views of shape {tuple(x.shape)}: at least two rows and one dimension are needed")
