@@ -1,204 +1,169 @@
-"""Interleaved timing of losses, forward and backward: ours in each form against the authors' formula.
+"""Interleaved timing of losses: forward, backward, and both, from the same calls.
 
 Every pair times each provider once, within a moment, in an order that alternates, so that a drift of the
 machine falls on all alike; what is reported is a ratio. A sample is a window of calls of `min_seconds` at
-least, synchronised at its ends.
+least. On a CPU each call's two directions are timed by the clock. On CUDA they lie between events that are
+recorded in the stream, with one synchronisation at the window's end: launches run ahead where they can, and
+where they cannot the wait for them is part of the time. Calls follow one another, so caches are warm.
 """
 
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from bench.compare import Interval, paired_ratio
-from bench.record import LossTiming
-from bench.rivals import official_loss
+from bench.loss_providers import LossProvider
+from bench.loss_record import PHASES, LossPhase, LossTiming
+from bench.rival_losses import LossFunction
 from vicreg_fast.errors import UsageError
-from vicreg_fast.loss import plan_loss, vicreg_loss
 
-OFFICIAL = "official"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossProvider:
-    """A loss to be timed: (N, D) twice to a 0-d tensor that autograd differentiates."""
-
-    name: str
-    loss: Callable[[Tensor, Tensor], Tensor]
-    form: str
-    """`gram`, `covariance`, or `auto`: then the plan of each shape says which."""
-    backend: str = "torch"
+FEWEST_PAIRS = 10
+JUDGED = 3
+"""Calls by which the length of a window is judged, where one call does not fill it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossSpeedup:
-    """How many times as fast as the baseline one provider is at one shape."""
+class Pairs:
+    """How long to look: `most` pairs, or as many as fit in `seconds`, but `FEWEST_PAIRS` where `most` allows
+    them.
+    """
 
-    provider: str
-    form: str
-    n: int
-    d: int
-    milliseconds: float
-    """Median of its samples."""
-    speedup: Interval
+    most: int = 30
+    seconds: float = math.inf
+    min_seconds: float = 0.01
+    """Of a window."""
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for a number that is not positive."""
+        if self.most < 1 or not self.seconds > 0 or not self.min_seconds > 0:
+            raise UsageError(
+                f"loss timing: pairs = {self.most}, seconds = {self.seconds} and min_seconds = "
+                f"{self.min_seconds} must be positive"
+            )
 
-PROVIDERS: dict[str, LossProvider] = {
-    provider.name: provider
-    for provider in (
-        LossProvider(name=OFFICIAL, loss=official_loss, form="covariance"),
-        LossProvider(name="gram", loss=partial(vicreg_loss, form="gram", backend="torch"), form="gram"),
-        LossProvider(
-            name="covariance",
-            loss=partial(vicreg_loss, form="covariance", backend="torch"),
-            form="covariance",
-        ),
-        LossProvider(name="auto", loss=vicreg_loss, form="auto", backend="auto"),
-    )
-}
-STANDARD = (PROVIDERS[OFFICIAL], PROVIDERS["gram"], PROVIDERS["covariance"])
+    def number(self, pair_seconds: float) -> int:
+        """Pairs of `pair_seconds` each."""
+        affordable = self.seconds / pair_seconds
+        fits = self.most if affordable >= self.most else int(affordable)
+        return min(self.most, max(fits, FEWEST_PAIRS))
 
 
-def measure_loss(
-    shapes: Sequence[tuple[int, int]],
-    *,
-    providers: Sequence[LossProvider] = STANDARD,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    pairs: int = 30,
-    min_seconds: float = 0.01,
-    seed: int = 0,
+@dataclass(kw_only=True)
+class Samples:
+    """Of one provider: seconds a call, pair by pair, of each direction."""
+
+    calls: int
+    forward: list[float] = field(default_factory=list)
+    backward: list[float] = field(default_factory=list)
+
+    def of(self, phase: LossPhase) -> tuple[float, ...]:
+        if phase == "forward":
+            return tuple(self.forward)
+        if phase == "backward":
+            return tuple(self.backward)
+        return tuple(f + b for f, b in zip(self.forward, self.backward, strict=True))
+
+
+def draw_views(
+    n: int, d: int, dtype: torch.dtype, device: torch.device, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Two views (n, d), leaves that require a gradient: a common normal part and noise of their own.
+
+    Every second dimension is inside the variance hinge and the others are outside, none at its edge, where
+    the rounding of a dtype would decide on which side it falls.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    common, *own = (torch.randn(n, d, generator=generator) for _ in range(3))
+    scale_D = torch.where(torch.arange(d) % 2 == 0, 0.6, 1.6)
+    x, y = ((scale_D * (common + 0.3 * noise)).to(device, dtype).requires_grad_() for noise in own)
+    return x, y
+
+
+def time_losses(losses: Mapping[str, LossFunction], x: Tensor, y: Tensor, pairs: Pairs) -> dict[str, Samples]:
+    """Samples of each loss on the views x and y, both (N, D) leaves that require a gradient, interleaved.
+
+    Each loss has to have been called before. Raises what a loss raises.
+    """
+    samples: dict[str, Samples] = {}
+    pair_seconds = 0.0
+    for name, loss in losses.items():
+        once = sum(_window(loss, x, y, 1))
+        if once < pairs.min_seconds:
+            once = sum(_window(loss, x, y, JUDGED)) / JUDGED
+        samples[name] = Samples(calls=max(1, math.ceil(pairs.min_seconds / once)))
+        pair_seconds += samples[name].calls * once
+    for pair in range(pairs.number(pair_seconds)):
+        for name in samples if pair % 2 == 0 else reversed(samples):
+            calls = samples[name].calls
+            if calls > 1:  # a short call would be charged for what the one before it left in the caches
+                _window(losses[name], x, y, 1)
+            forward, backward = _window(losses[name], x, y, calls)
+            samples[name].forward.append(forward / calls)
+            samples[name].backward.append(backward / calls)
+    return samples
+
+
+def timing_records(
+    provider: LossProvider,
+    samples: Samples,
+    x: Tensor,
+    phases: Sequence[LossPhase] = PHASES,
     round_number: int = 0,
 ) -> list[LossTiming]:
-    """Forward+backward timings of every provider at every (N, D), one record each, with all its samples.
-
-    Inputs are standard normal of `dtype` on `device`, and both views get a gradient. Raises UsageError where
-    there is nothing to measure: no shape, no provider, two of one name, fewer than one pair, a window that is
-    not positive.
-    """
-    names = [provider.name for provider in providers]
-    if not shapes or not names:
-        raise UsageError("loss timing: at least one shape and one provider are needed")
-    if len(set(names)) != len(names):
-        raise UsageError(f"loss timing: provider names must differ, they are {', '.join(names)}")
-    if pairs < 1 or not min_seconds > 0:
-        raise UsageError(f"loss timing: pairs = {pairs} and min_seconds = {min_seconds} must be positive")
-    place = torch.device(device)
+    """One record a phase, of samples on views like x."""
+    n, d = x.shape
+    form, backend = provider.ran_as(n, d, x.dtype, x.device)
     return [
-        timing
-        for n, d in shapes
-        for timing in _measure_shape(n, d, providers, dtype, place, pairs, min_seconds, seed, round_number)
+        LossTiming(
+            provider=provider.name,
+            form=form,
+            backend=backend,
+            dtype=str(x.dtype).removeprefix("torch."),
+            device=x.device.type,
+            n=n,
+            d=d,
+            phase=phase,
+            seconds=samples.of(phase),
+            calls_per_sample=samples.calls,
+            pid=os.getpid(),
+            round=round_number,
+        )
+        for phase in phases
     ]
 
 
-def _measure_shape(
-    n: int,
-    d: int,
-    providers: Sequence[LossProvider],
-    dtype: torch.dtype,
-    device: torch.device,
-    pairs: int,
-    min_seconds: float,
-    seed: int,
-    round_number: int,
-) -> list[LossTiming]:
-    generator = torch.Generator().manual_seed(seed)
-    x, y = (torch.randn(n, d, generator=generator).to(device, dtype).requires_grad_() for _ in range(2))
-    calls = {p.name: _calls_for(min_seconds, p, x, y) for p in providers}
-    samples: dict[str, list[float]] = {p.name: [] for p in providers}
-    for pair in range(pairs):
-        for provider in providers if pair % 2 == 0 else reversed(providers):
-            repeats = calls[provider.name]
-            samples[provider.name].append(_seconds(provider, x, y, repeats) / repeats)
-    timings = []
-    for p in providers:
-        form, backend = p.form, p.backend
-        if form == "auto":
-            plan = plan_loss(n, n, d, dtype, device.type, backend=backend)
-            form, backend = plan.form, plan.backend
-        timings.append(
-            LossTiming(
-                provider=p.name,
-                form=form,
-                backend=backend,
-                dtype=str(dtype).removeprefix("torch."),
-                device=device.type,
-                n=n,
-                d=d,
-                seconds=tuple(samples[p.name]),
-                calls_per_sample=calls[p.name],
-                pid=os.getpid(),
-                round=round_number,
-            )
-        )
-    return timings
+def _window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[float, float]:
+    """Seconds of `calls` forwards and of their backwards."""
+    return (_cuda_window if x.device.type == "cuda" else _cpu_window)(loss, x, y, calls)
 
 
-def loss_speedups(timings: Sequence[LossTiming], baseline: str = OFFICIAL) -> list[LossSpeedup]:
-    """Each provider's speedup over `baseline` at each shape, over pairs. Raises UsageError where a shape
-    lacks the baseline.
-    """
-    speedups = []
-    for timing in timings:
-        if timing.provider == baseline:
-            continue
-        place = (timing.n, timing.d, timing.dtype, timing.device, timing.pid, timing.round)
-        slower = [
-            t
-            for t in timings
-            if t.provider == baseline and (t.n, t.d, t.dtype, t.device, t.pid, t.round) == place
-        ]
-        if len(slower) != 1:
-            raise UsageError(
-                f"loss timing: {timing.n} × {timing.d} has {len(slower)} timings of {baseline!r}, not one"
-            )
-        speedups.append(
-            LossSpeedup(
-                provider=timing.provider,
-                form=timing.form,
-                n=timing.n,
-                d=timing.d,
-                milliseconds=1e3 * float(torch.tensor(timing.seconds).median()),
-                speedup=paired_ratio(timing.seconds, slower[0].seconds),
-            )
-        )
-    return speedups
-
-
-def speedup_table(timings: Sequence[LossTiming], baseline: str = OFFICIAL) -> str:
-    """A Markdown table of `loss_speedups`: shape, provider, form, median milliseconds, speedup with its 95
-    % interval.
-    """
-    lines = [
-        f"| N × D | loss | form | ms | times as fast as {baseline} (95 %) |",
-        "|---|---|---|---:|---:|",
-    ]
-    for s in loss_speedups(timings, baseline):
-        interval = f"{s.speedup.estimate:.2f} ({s.speedup.low:.2f}–{s.speedup.high:.2f})"
-        lines.append(f"| {s.n} × {s.d} | {s.provider} | {s.form} | {s.milliseconds:.3f} | {interval} |")
-    return "\n".join(lines)
-
-
-def _calls_for(min_seconds: float, provider: LossProvider, x: Tensor, y: Tensor) -> int:
-    """Calls that fill a window of `min_seconds`, judged by the second of two: the first warms up."""
-    _seconds(provider, x, y, 1)
-    return max(1, math.ceil(min_seconds / _seconds(provider, x, y, 1)))
-
-
-def _seconds(provider: LossProvider, x: Tensor, y: Tensor, calls: int) -> float:
-    _wait(x.device)
-    start = time.perf_counter()
+def _cpu_window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[float, float]:
+    forward = backward = 0.0
     for _ in range(calls):
-        torch.autograd.grad(provider.loss(x, y), (x, y))
-    _wait(x.device)
-    return time.perf_counter() - start
+        began = time.perf_counter()
+        value = loss(x, y)
+        between = time.perf_counter()
+        torch.autograd.grad(value, (x, y))
+        ended = time.perf_counter()
+        forward += between - began
+        backward += ended - between
+    return forward, backward
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _cuda_window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[float, float]:
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * calls + 1)]
+    torch.cuda.synchronize(x.device)
+    events[0].record()
+    for call in range(calls):
+        value = loss(x, y)
+        events[2 * call + 1].record()
+        torch.autograd.grad(value, (x, y))
+        events[2 * call + 2].record()
+    torch.cuda.synchronize(x.device)
+    milliseconds = [a.elapsed_time(b) for a, b in pairwise(events)]
+    return sum(milliseconds[::2]) / 1e3, sum(milliseconds[1::2]) / 1e3

@@ -1,9 +1,10 @@
 """The numbers as pandas frames, with units in their column names; what was not measured is NaN."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
+from bench.record import Environment
 from reports.load import Report
 from reports.summary import MODES, Summary
 from reports.text import GIB
@@ -87,7 +88,14 @@ def accuracy_frame(summary: Summary) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else [*columns, "verdict", "seeds"])
 
 
-def environment_frame(report: Report) -> pd.DataFrame:
+class Measured(Protocol):
+    """Any report: it was measured somewhere."""
+
+    @property
+    def environments(self) -> tuple[Environment, ...]: ...
+
+
+def environment_frame(report: Measured) -> pd.DataFrame:
     """One row a field of the fingerprint, one column a run."""
     runs = {}
     for number, environment in enumerate(report.environments, start=1):

@@ -3,7 +3,7 @@
 import base64
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,31 +38,28 @@ SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
 def render_html(report: Report) -> str:
     """One self-contained page: no script, no network request; equal records give equal bytes."""
     summary = summarise(report)
-    templates = Templates(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     records = "".join(record.model_dump_json() + "\n" for record in report.records)
-    return templates.get_template("report.html.j2").render(
-        plan=report.plan,
-        verdict=verdict(report),
-        symbols=SYMBOLS,
-        pictures=[(picture, Markup(picture.svg)) for picture in pictures(report)],
-        scenarios=[
-            (scenario, summary.colour(scenario.name) % SCENARIO_COLOURS) for scenario in report.plan.scenarios
-        ],
-        tables=result_tables(summary),
-        environment=environment_table(report),
-        recipe=recipe_table(report),
-        report=report,
-        downloads={
-            "records.jsonl": _data_url("application/jsonl", records),
-            "samples.csv": _data_url("text/csv", samples_csv(report)),
-        },
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            plan=report.plan,
+            verdict=verdict(report),
+            symbols=SYMBOLS,
+            pictures=[(picture, Markup(picture.svg)) for picture in pictures(report)],
+            scenarios=[
+                (scenario, summary.colour(scenario.name) % SCENARIO_COLOURS)
+                for scenario in report.plan.scenarios
+            ],
+            tables=result_tables(summary),
+            environment=environment_table(report),
+            recipe=recipe_table(report),
+            report=report,
+            downloads={
+                "records.jsonl": data_url("application/jsonl", records),
+                "samples.csv": data_url("text/csv", samples_csv(report)),
+            },
+        )
     )
 
 
@@ -124,6 +121,13 @@ def write_report(paths: Sequence[Path], out: Path) -> dict[str, Path]:
         "report.md": render_markdown(report),
         "samples.csv": samples_csv(report),
     }
+    return write_files(contents, out)
+
+
+def write_files(contents: Mapping[str, str], out: Path) -> dict[str, Path]:
+    """Writes each text whole or not at all into the folder `out`, made if missing; gives the name of each to
+    its path. Raises RecordError, in one line, when `out` cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         return {name: _write(out / name, text) for name, text in contents.items()}
@@ -149,7 +153,19 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _data_url(media_type: str, text: str) -> str:
+def templates() -> Templates:
+    """The templates of the reports: every text that enters a page is escaped and made printable."""
+    return Templates(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def data_url(media_type: str, text: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(text.encode('utf-8')).decode('ascii')}"
 
 

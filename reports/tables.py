@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.compare import Interval
 from bench.record import Environment
-from reports.frames import environment_frame, memory_frame
+from reports.frames import Measured, environment_frame, memory_frame
 from reports.load import Report
 from reports.summary import MODES, Summary
 from reports.text import GIB, NOTHING, amount, percent, printable, signed, span, times
@@ -93,7 +93,7 @@ def accuracy_table(summary: Summary) -> Table:
     return Table(title="Linear accuracy", columns=columns, rows=tuple(rows))
 
 
-def environment_table(report: Report) -> Table:
+def environment_table(report: Measured) -> Table:
     frame = environment_frame(report)
     rows = []
     for field, *values in frame.itertuples(index=False):

@@ -1,14 +1,13 @@
 """`vicreg-fast bench`: the comparison; and `bench loss`, `bench loader`."""
 
-import shlex
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vicreg_fast.commands import common
+from vicreg_fast.commands.bench_loss import loss
+from vicreg_fast.commands.common import out_option, output_folder
 from vicreg_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,19 +28,6 @@ class _Metrics(click.ParamType):
             if name not in known:
                 self.fail(f"{name!r} is not one of {', '.join(known)}", param, ctx)
         return names
-
-
-def output_folder(out: Path | None, kind: str) -> Path:
-    """Where records go: the folder asked for, or a new one named for the time."""
-    return out or Path("runs") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-
-
-out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder for the records and the report.  [default: runs/bench-TIME]",
-)
 
 
 @click.group(name="bench", invoke_without_command=True)
@@ -130,7 +116,7 @@ def command(
             data=where,
             data_description=describe_data(name, train, test),
             device=str(on),
-            command=_command_line(data),
+            command=common.command_line(),
             metrics=asked,
             rounds=rounds or (QUICK_ROUNDS if quick else FULL_ROUNDS if full else 8),
             seeds=tuple(range(first, first + (seeds or (5 if full else 3)))),
@@ -169,75 +155,7 @@ def _run(comparison: "Comparison", out: Path) -> None:
         raise click.exceptions.Exit(4)
 
 
-def _command_line(data: Path | None) -> str:
-    """As typed, with no path in it: records travel."""
-    words = ["vicreg-fast", *sys.argv[1:]]
-    for index, word in enumerate(words):
-        if index and words[index - 1] in ("--data", "--out"):
-            words[index] = word.rstrip("/").rpartition("/")[2]
-    return shlex.join(
-        word if "/" not in word or word.startswith("--set") else Path(word).name for word in words
-    )
-
-
-@command.command(name="loss")
-@click.option(
-    "--shapes",
-    default="256x2048,256x8192",
-    show_default=True,
-    metavar="NxD,...",
-    help="Batch and embedding dimension of each shape.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
-    default="float32",
-    show_default=True,
-)
-@click.option(
-    "--pairs",
-    type=click.IntRange(1),
-    default=30,
-    show_default=True,
-    help="Samples of each provider and shape.",
-)
-@click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
-@common.device_option
-@out_option
-def loss(shapes: str, dtype: str, pairs: int, threads: int | None, device: str, out: Path | None) -> None:
-    """Time forward and backward of the loss: ours in each form against the authors' formula, interleaved."""
-    import torch
-
-    from bench.environment import measure_environment
-    from bench.loss_speed import measure_loss, speedup_table
-    from bench.record import RecordWriter
-
-    parsed = [_shape(text) for text in shapes.split(",")]
-    on = common.choose_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    writer = RecordWriter(output_folder(out, "loss") / "records.jsonl")
-    try:
-        writer.write(measure_environment())
-        timings = []
-        with common.stage_view() as show:
-            for index, shape in enumerate(parsed):
-                show(f"{shape[0]}×{shape[1]}", index, len(parsed))
-                found = measure_loss([shape], dtype=getattr(torch, dtype), device=on, pairs=pairs)
-                for timing in found:
-                    writer.write(timing)
-                timings += found
-    finally:
-        writer.close()
-    click.echo(speedup_table(timings))
-    click.echo(f"records {writer.path}")
-
-
-def _shape(text: str) -> tuple[int, int]:
-    n, times, d = text.strip().partition("x")
-    if not times or not n.isdigit() or not d.isdigit() or int(n) < 2 or int(d) < 1:
-        raise UsageError(f"--shapes {text}: must be NxD with N ≥ 2 and D ≥ 1, such as 256x8192")
-    return int(n), int(d)
+command.add_command(loss)
 
 
 @command.command(name="loader")

@@ -1,9 +1,11 @@
 """What several subcommands share: options, the device, the data, progress."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +50,28 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Change a key of the recipe; may be given again.",
 )
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the records and the report.  [default: runs/bench-TIME]",
+)
+
+
+def output_folder(out: Path | None, kind: str) -> Path:
+    """Where records go: the folder asked for, or a new one named for the time."""
+    return out or Path("runs") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def command_line() -> str:
+    """As typed, with no path in it: records travel."""
+    words = ["vicreg-fast", *sys.argv[1:]]
+    for index, word in enumerate(words):
+        if index and words[index - 1] in ("--data", "--out"):
+            words[index] = word.rstrip("/").rpartition("/")[2]
+    return shlex.join(
+        word if "/" not in word or word.startswith("--set") else Path(word).name for word in words
+    )
 
 
 def choose_device(asked: str) -> "torch.device":

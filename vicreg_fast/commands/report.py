@@ -19,11 +19,16 @@ from vicreg_fast.commands import common
 def command(records: tuple[Path, ...], out: Path | None, quiet: bool) -> None:
     """Render record files of `vicreg-fast bench` (or folders that hold a records.jsonl) as one report."""
     from reports.load import load_report
+    from reports.loss_load import holds_losses, load_loss_report
+    from reports.loss_render import print_loss_report, write_loss_report
     from reports.render import print_report, write_report
 
     files = [path / "records.jsonl" if path.is_dir() else path for path in records]
-    written = write_report(files, out or files[0].parent)
-    if not quiet:
+    of_losses = holds_losses(files)
+    written = (write_loss_report if of_losses else write_report)(files, out or files[0].parent)
+    if not quiet and of_losses:
+        print_loss_report(load_loss_report(files), common.stdout_console())
+    elif not quiet:
         print_report(load_report(files), common.stdout_console())
     for path in written.values():
         click.echo(str(path))

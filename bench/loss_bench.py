@@ -1,0 +1,148 @@
+"""`bench loss`: at every dtype and shape the gate, the memory, the floor and the times of every provider."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.loss_gate import Gate
+from bench.loss_memory import peak_extra_bytes
+from bench.loss_providers import OFFICIAL, LossProvider
+from bench.loss_record import PHASES, Ceiling, LossComparison, LossMemory, LossPhase
+from bench.loss_speed import Pairs, draw_views, time_losses, timing_records
+from bench.record import Failure, LossRecord
+from bench.rival_losses import LossFunction
+from bench.roofline import loss_floor, measure_ceiling
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossBench:
+    """What to measure."""
+
+    providers: Sequence[tuple[LossProvider, str | None]]
+    """Each with why it is not measured, None where it is."""
+    shapes: tuple[tuple[int, int], ...]
+    """(N, D)."""
+    dtypes: tuple[torch.dtype, ...]
+    device: torch.device
+    phases: tuple[LossPhase, ...] = PHASES
+    pairs: Pairs
+    command: str
+    seed: int = 0
+
+    def record(self) -> LossComparison:
+        return LossComparison(
+            command=self.command,
+            device=self.device.type,
+            dtypes=tuple(_name(dtype) for dtype in self.dtypes),
+            shapes=self.shapes,
+            phases=self.phases,
+            pairs=self.pairs.most,
+            threads=torch.get_num_threads(),
+            baseline=OFFICIAL,
+            subjects=tuple(provider.record(why) for provider, why in self.providers),
+        )
+
+
+class LossBenchRun:
+    """Carries out a LossBench and hands over each record as it is made."""
+
+    def __init__(
+        self,
+        bench: LossBench,
+        write: Callable[[LossRecord | Failure], None],
+        on_progress: Callable[[str, int, int], None],
+    ) -> None:
+        self.bench = bench
+        self.refused: list[str] = []
+        """`provider at N × D, dtype` of each that is not the loss it says it is."""
+        self.failed: list[str] = []
+        """The same of each that ended with an error."""
+        self._write = write
+        self._on_progress = on_progress
+
+    def run(self) -> None:
+        """Measures everything. A provider that fails at a shape is recorded, and left out there."""
+        b = self.bench
+        self._write(b.record())
+        total = len(b.dtypes) * len(b.shapes)
+        for row, dtype in enumerate(b.dtypes):
+            self._on_progress(f"{_name(dtype)}: what the machine reaches", row * len(b.shapes), total)
+            ceiling = measure_ceiling(dtype, b.device)
+            self._write(ceiling)
+            for column, (n, d) in enumerate(b.shapes):
+                self._measure(n, d, dtype, ceiling, row * len(b.shapes) + column, total)
+
+    def _measure(self, n: int, d: int, dtype: torch.dtype, ceiling: Ceiling, done: int, total: int) -> None:
+        b = self.bench
+        shape = f"{n} × {d}, {_name(dtype)}"
+        for phase in b.phases:
+            self._write(loss_floor(n, d, phase, dtype, ceiling))
+        # What torch.compile keeps is by function, not by shape, and a function may have eight of it.
+        torch.compiler.reset()
+        x, y = draw_views(n, d, dtype, b.device, b.seed)
+        gate = Gate(x, y)
+        losses: dict[str, LossFunction] = {}
+        for provider, why in b.providers:
+            if why is None and (provider.dtypes is None or dtype in provider.dtypes):
+                self._on_progress(f"{shape}: is {provider.name} the loss?", done, total)
+                loss = self._admitted(provider, gate, x, y, shape)
+                if loss is not None:
+                    losses[provider.name] = loss
+        del gate  # and the oracles' gradients
+        if losses:
+            self._on_progress(f"{shape}: {len(losses)} losses in turn", done, total)
+            self._time(losses, x, y, shape)
+
+    def _admitted(
+        self, provider: LossProvider, gate: Gate, x: Tensor, y: Tensor, shape: str
+    ) -> LossFunction | None:
+        """The provider's loss, checked and its memory measured; None where it may not be timed."""
+        stage = "gate"
+        try:
+            loss = provider.build()
+            verdict = gate.check(provider, loss)
+            self._write(verdict)
+            if not verdict.passed:
+                self.refused.append(f"{provider.name} at {shape}")
+                return None
+            stage = "memory"
+            self._write(
+                LossMemory(
+                    provider=provider.name,
+                    dtype=verdict.dtype,
+                    device=verdict.device,
+                    n=verdict.n,
+                    d=verdict.d,
+                    peak_bytes=peak_extra_bytes(loss, x, y),
+                )
+            )
+        # Whatever another's code raises must not end the measurement of the others.
+        except Exception as error:
+            self._fail(provider.name, f"{stage}, {shape}", error)
+            return None
+        return loss
+
+    def _time(self, losses: dict[str, LossFunction], x: Tensor, y: Tensor, shape: str) -> None:
+        b = self.bench
+        try:
+            samples = time_losses(losses, x, y, b.pairs)
+        except RuntimeError as error:
+            self._fail(", ".join(losses), f"timing, {shape}", error)
+            return
+        for provider, _ in b.providers:
+            if provider.name in samples:
+                for record in timing_records(provider, samples[provider.name], x, b.phases):
+                    self._write(record)
+
+    def _fail(self, name: str, stage: str, error: Exception) -> None:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        message = re.sub(r"(?<![\w.])/\S*/", "", first.strip())  # records travel, and name no path
+        self._write(Failure(scenario=name, stage=stage, message=message))
+        self.failed.append(f"{name} in {stage}: {message}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,69 @@
+"""The most memory that one forward and backward of a loss holds at once, beside its inputs, exactly.
+
+The two gradients it returns are part of it; the two views are not. On a CPU the running sum of every
+allocation of torch's allocator is followed through the profiler, which sees what compiled code allocates as
+well; what a library takes from the system by itself (a BLAS's packing buffers) is not in it. On CUDA it is
+the caching allocator's peak, in whole blocks of 512 bytes.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from bench.rival_losses import LossFunction
+
+
+def peak_extra_bytes(loss: LossFunction, x: Tensor, y: Tensor) -> int:
+    """Of one forward and backward of a loss that was called before: what it makes once (compiled code, tuned
+    tiles) is not in it.
+    """
+    if x.device.type == "cuda":
+        return _cuda_peak(loss, x, y)
+    with (
+        _quiet_stderr(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled,
+    ):
+        gradients = torch.autograd.grad(loss(x, y), (x, y))
+    del gradients
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiled.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    changes = sorted(
+        (event["ts"], event["args"]["Ev Idx"], event["args"]["Bytes"])
+        for event in events
+        if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0
+    )
+    return max(accumulate(change for _, _, change in changes), default=0)
+
+
+def _cuda_peak(loss: LossFunction, x: Tensor, y: Tensor) -> int:
+    torch.cuda.synchronize(x.device)
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    torch.autograd.grad(loss(x, y), (x, y))
+    torch.cuda.synchronize(x.device)
+    return torch.cuda.max_memory_allocated(x.device) - before
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """The profiler's library writes lines of its own to the process's stderr, on a machine without a GPU an
+    error that is none.
+    """
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,99 @@
+"""A report of losses for a browser (HTML), a CI step summary (Markdown) and a terminal (rich), the verdict
+first.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+from rich.console import Console
+from rich.text import Text
+
+from reports.loss_figures import loss_pictures
+from reports.loss_load import LossReport, load_loss_report
+from reports.loss_summary import summarise_losses
+from reports.loss_tables import gate_table, place_tables, samples_csv, subject_table
+from reports.loss_verdict import loss_verdict
+from reports.render import SYMBOLS, data_url, templates, write_files
+from reports.tables import environment_table, markdown_table, markdown_text, rich_table
+from reports.text import printable
+
+
+def render_loss_html(report: LossReport) -> str:
+    """One self-contained page: no script, no network request; equal records give equal bytes."""
+    summary = summarise_losses(report)
+    records = "".join(record.model_dump_json() + "\n" for record in report.records)
+    return (
+        templates()
+        .get_template("loss.html.j2")
+        .render(
+            verdict=loss_verdict(report),
+            symbols=SYMBOLS,
+            pictures=[(picture, Markup(picture.svg)) for picture in loss_pictures(summary)],
+            tables=place_tables(summary),
+            subjects=subject_table(report),
+            gates=gate_table(report),
+            environment=environment_table(report),
+            report=report,
+            downloads={
+                "records.jsonl": data_url("application/jsonl", records),
+                "samples.csv": data_url("text/csv", samples_csv(report)),
+            },
+        )
+    )
+
+
+def render_loss_markdown(report: LossReport) -> str:
+    """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
+    said = loss_verdict(report)
+    lines = [
+        "## The loss, timed beside others",
+        "",
+        f"**{SYMBOLS[said.tone]} {markdown_text(said.headline)}**",
+        "",
+        *(f"- {markdown_text(sentence)}" for sentence in said.context),
+        "",
+    ]
+    for title, sentences in (
+        ("Before you believe it", said.caveats),
+        ("Problems with the records", report.problems),
+    ):
+        if sentences:
+            lines += [f"### {title}", "", *(f"- {markdown_text(sentence)}" for sentence in sentences), ""]
+    tables = [*place_tables(summarise_losses(report)), subject_table(report)]
+    tables += [gate_table(report)] if report.gates else []
+    tables.append(environment_table(report))
+    lines += [part for table in tables for part in markdown_table(table).split("\n")]
+    commands = (printable(comparison.command).replace("`", "'") for comparison in report.comparisons)
+    return "\n".join([*lines, *(f"Made by `{command}`." for command in commands), ""])
+
+
+def print_loss_report(report: LossReport, console: Console) -> None:
+    """The verdict and a table a shape, for a terminal."""
+    said = loss_verdict(report)
+    style = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}[said.tone]
+    console.print(Text(f"{SYMBOLS[said.tone]} {printable(said.headline)}", style=style))
+    for sentence in said.context:
+        console.print(Text(printable(sentence)))
+    for caveat in (*said.caveats, *report.problems):
+        console.print(Text(f"! {printable(caveat)}", style="yellow"))
+    for table in place_tables(summarise_losses(report)):
+        console.print(rich_table(table))
+
+
+def write_loss_report(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    """Reads record files of `bench loss` and writes `report.html`, `report.md` and `samples.csv` into the
+    folder `out`, made if missing.
+
+    Gives the name of each to its path. Each is written whole or not at all. Raises RecordError, in one line,
+    when a record file cannot be read (see `load_loss_report`) or `out` cannot be written.
+    """
+    report = load_loss_report(paths)
+    return write_files(
+        {
+            "report.html": render_loss_html(report),
+            "report.md": render_loss_markdown(report),
+            "samples.csv": samples_csv(report),
+        },
+        out,
+    )

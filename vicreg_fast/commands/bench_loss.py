@@ -1,0 +1,192 @@
+"""`vicreg-fast bench loss`: the loss alone, ours beside every implementation people use."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vicreg_fast.commands import common
+from vicreg_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.loss_bench import LossBench
+    from bench.loss_record import LossPhase
+
+SHAPES = "64x512,64x2048,64x8192,256x512,256x2048,256x8192,1024x512,1024x2048,1024x8192"
+QUICK_SHAPES = "256x2048,256x8192"
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+PHASES = ("forward", "backward", "forward+backward")
+SECONDS_A_SHAPE = 45.0
+
+
+class _Names(click.ParamType):
+    """Names joined by commas, each one of `known`, if it says what is known."""
+
+    def __init__(self, name: str, known: tuple[str, ...] | None = None) -> None:
+        self.name = name
+        self._known = known
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if not isinstance(value, str):
+            return value
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+        for name in names:
+            if self._known is not None and name not in self._known:
+                self.fail(f"{name!r} is not one of {', '.join(self._known)}", param, ctx)
+        return names
+
+
+class _Shapes(click.ParamType):
+    name = "shapes"
+
+    def convert(
+        self,
+        value: str | tuple[tuple[int, int], ...],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[tuple[int, int], ...]:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(_shape(text) for text in value.split(",")))
+
+
+def _shape(text: str) -> tuple[int, int]:
+    n, times, d = text.strip().partition("x")
+    if not times or not n.isdecimal() or not d.isdecimal() or int(n) < 2 or int(d) < 1:
+        raise UsageError(f"--shapes {text}: must be NxD with N ≥ 2 and D ≥ 1, such as 256x8192")
+    return int(n), int(d)
+
+
+@click.command(name="loss")
+@click.option(
+    "--shapes",
+    type=_Shapes(),
+    metavar="NxD,...",
+    help="Batch and embedding dimension of each shape.  [default: 64, 256, 1024 by 512, 2048, 8192]",
+)
+@click.option("--quick", is_flag=True, help=f"Two shapes only: {QUICK_SHAPES}.")
+@click.option(
+    "--providers",
+    type=_Names("providers"),
+    metavar="NAME,...",
+    help="Of official, official-compiled, lightly (pip install 'vicreg-fast[rivals]'), stable-pretraining "
+    "(pip install stable-pretraining), solo-learn, augwester, auto, gram, covariance, gram-triton, "
+    "covariance-triton.  [default: every one that can run here]",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    type=_Names("dtypes", DTYPES),
+    default="float32",
+    show_default=True,
+    metavar="NAME,...",
+    help=f"Of {', '.join(DTYPES)}.",
+)
+@click.option(
+    "--phases",
+    type=_Names("phases", PHASES),
+    default=",".join(PHASES),
+    metavar="NAME,...",
+    help=f"Of {', '.join(PHASES)}.  [default: all three]",
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    help=f"Samples of each provider at each shape.  [default: 30, or as many as fit in {SECONDS_A_SHAPE:.0f} "
+    "seconds, and 10 at least]",
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Compile every GPU kernel instead, without a GPU, and compare what became of it with the record.",
+)
+@click.option("--update", is_flag=True, help="With --static: write the record anew.")
+@common.device_option
+@common.out_option
+def loss(
+    shapes: tuple[tuple[int, int], ...] | None,
+    quick: bool,
+    providers: tuple[str, ...] | None,
+    dtypes: tuple[str, ...],
+    phases: "tuple[LossPhase, ...]",
+    pairs: int | None,
+    threads: int | None,
+    static: bool,
+    update: bool,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Time the loss, forward and backward, and measure its memory: ours in each form and backend beside the
+    authors' and others', interleaved.
+
+    Before anything is timed, its value and gradient are held to a float64 oracle. Exit codes: 1 when a loss
+    is not the one it says it is, 4 when one ended with an error.
+    """
+    if static:
+        from bench.static_kernels import run_static
+
+        raise click.exceptions.Exit(run_static(update=update, console=common.stdout_console()))
+    if update:
+        raise UsageError("--update goes with --static: it writes the kernels' record anew")
+    if quick and shapes:
+        raise UsageError("--quick and --shapes exclude each other")
+    # Read when torch loads its profiler, which else calls a machine without a GPU an error.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")
+    import torch
+
+    from bench.loss_bench import LossBench
+    from bench.loss_providers import choose_providers
+    from bench.loss_speed import Pairs
+
+    on = common.choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    asked = tuple(getattr(torch, name) for name in dtypes)
+    bench = LossBench(
+        providers=choose_providers(providers, on, asked),
+        shapes=shapes or _Shapes().convert(QUICK_SHAPES if quick else SHAPES, None, None),
+        dtypes=asked,
+        device=on,
+        phases=phases,
+        pairs=Pairs(most=pairs) if pairs else Pairs(seconds=SECONDS_A_SHAPE),
+        command=common.command_line(),
+    )
+    _run(bench, common.output_folder(out, "loss"))
+
+
+def _run(bench: "LossBench", folder: Path) -> None:
+    from bench.environment import measure_environment
+    from bench.loss_bench import LossBenchRun
+    from bench.record import RecordWriter
+    from reports.loss_load import load_loss_report
+    from reports.loss_render import print_loss_report, write_loss_report
+
+    records = folder / "records.jsonl"
+    if records.exists():
+        raise UsageError(f"{folder}: holds records already; name another folder with --out")
+    writer = RecordWriter(records)
+    try:
+        writer.write(measure_environment())
+        with common.stage_view() as show:
+            run = LossBenchRun(bench, writer.write, show)
+            run.run()
+    except KeyboardInterrupt:
+        click.echo(f"vicreg-fast: what was measured is in {records}", err=True)
+        raise
+    finally:
+        writer.close()
+    written = write_loss_report([records], folder)
+    print_loss_report(load_loss_report([records]), common.stdout_console())
+    click.echo(f"records {records}\nreport  {written['report.html']}")
+    for name in run.refused:
+        click.echo(f"vicreg-fast: {name} is not the loss it says it is; it was not timed", err=True)
+    for failure in run.failed:
+        click.echo(f"vicreg-fast: {failure}", err=True)
+    if run.refused:
+        raise click.exceptions.Exit(1)
+    if run.failed:
+        raise click.exceptions.Exit(4)
