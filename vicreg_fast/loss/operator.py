@@ -1,7 +1,7 @@
 """The loss as a registered operator, so that `torch.compile(fullgraph=True)` traces through it as one node.
 
-`vicreg_fast::loss` returns LossValue's five tensors and what it made for its backward;
-`vicreg_fast::loss_gradient` is that backward. Eager code does not come here: the autograd.Function has less overhead.
+`vicreg_fast::loss` returns LossValue's five tensors and what it made for its backward, which is
+`vicreg_fast::loss_gradient`. Eager code does not come here: the autograd.Function has less overhead.
 """
 
 from functools import lru_cache
@@ -30,8 +30,8 @@ def loss_operator(
     needs_x: bool,
     needs_y: bool,
 ) -> list[Tensor]:
-    """(n, D) twice to LossValue's tensors and those made for the backward. `options` is of `options_text`; `group` is the
-    name of the process group, empty for one process.
+    """(n, D) twice to LossValue's tensors and those made for the backward. `options` is of `options_text`;
+    `group` is the name of the process group, empty for one process.
     """
     objective, form, backend = _parsed(options)
     ranks = _ranks(group)

@@ -86,7 +86,7 @@ class Objective:
             value = getattr(self, name)
             if value is None and name == "eps":
                 continue
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value < math.inf:
                 raise UsageError(f"{name} = {value}: must be a finite number that is not negative")
         if self.gamma == 0:
             raise UsageError(
