@@ -143,7 +143,7 @@ PROVIDERS: MappingProxyType[str, LossProvider] = MappingProxyType(
                 build=stable_pretraining_loss,
                 package="stable-pretraining",
                 obstacle=partial(
-                    _package_obstacle, "stable_pretraining", "pip install stable-pretraining beside this one"
+                    _package_obstacle, "stable_pretraining", "pip install 'vicreg-fast[rivals-all]'"
                 ),
             ),
             LossProvider(

@@ -73,7 +73,7 @@ def _shape(text: str) -> tuple[int, int]:
     type=_Names("providers"),
     metavar="NAME,...",
     help="Of official, official-compiled, lightly (pip install 'vicreg-fast[rivals]'), stable-pretraining "
-    "(pip install stable-pretraining), solo-learn, augwester, auto, gram, covariance, gram-triton, "
+    "(vicreg-fast[rivals-all]), solo-learn, augwester, auto, gram, covariance, gram-triton, "
     "covariance-triton.  [default: every one that can run here]",
 )
 @click.option(
