@@ -1,4 +1,4 @@
-"""`vicreg-fast bench`: the comparison; and `bench loss`, `bench loader`."""
+"""`vicreg-fast bench`: the comparison; and `bench loss`, `bench scaling`, `bench loader`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import click
 
 from vicreg_fast.commands import common
 from vicreg_fast.commands.bench_loss import loss
+from vicreg_fast.commands.bench_scaling import scaling
 from vicreg_fast.commands.common import out_option, output_folder
 from vicreg_fast.errors import UsageError
 
@@ -156,6 +157,7 @@ def _run(comparison: "Comparison", out: Path) -> None:
 
 
 command.add_command(loss)
+command.add_command(scaling)
 
 
 @command.command(name="loader")
