@@ -112,13 +112,15 @@ def ddp_step(case: Case) -> dict[str, Any]:
 
 
 def whole_step(case: Case, W: int) -> dict[str, Any]:
-    """The same by the oracle, of the whole batch in one process."""
+    """The same of the whole batch in one process, by the oracle; the terms that it has not are our own."""
     model = TwoViews(case)
-    loss, terms = vicreg_reference(*model(*images_of(case, W)), preset=case.preset, return_terms=True)
+    x, y = model(*images_of(case, W))
+    loss, terms = vicreg_reference(x, y, preset=case.preset, return_terms=True)
     (case.upstream * loss).backward()
+    ours = vicreg_loss(x.detach(), y.detach(), preset=case.preset, return_terms=True)[1]
     return {
         "loss": loss.item(),
-        "terms": {name: value.item() for name, value in terms.items()},
+        "terms": {name: value.item() for name, value in (ours._asdict() | terms).items()},
         "gradient": flat_gradient(model).numpy(),
     }
 

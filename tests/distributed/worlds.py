@@ -21,8 +21,8 @@ import pytest
 LIMIT = 120.0
 """Seconds that a call may take on all ranks together, on a machine that does other things too."""
 
-
-DEAD = "this rank is dead"
+DEAD = "dead"
+"""The answer of a rank that ended."""
 
 
 class World:
@@ -36,6 +36,9 @@ class World:
     def run(self, check: Callable[..., Any], *args: Any) -> list[Any]:
         """What `check(*args)` returns on each rank, DEAD for one that ended. Fails the test when it raises on
         any. `check` is a function of a module; arguments and results are picklable, and no tensors.
+
+        Assertions about numbers belong to the caller: a world where a rank raised or died is of no use to the
+        tests after it, and fails them.
         """
         if self._broken is not None:
             pytest.fail(f"this world is broken: {self._broken}", pytrace=False)
@@ -56,6 +59,7 @@ class World:
             if failure is not None:
                 failures.append(f"on rank {rank}: {failure}")
         if failures:
+            self._broken = f"{check.__name__} raised, and the ranks may be out of step"
             pytest.fail("\n".join(failures), pytrace=False)
         return results
 
@@ -129,5 +133,5 @@ def _serve(end: Connection, rank: int, size: int, rendezvous: Path) -> NoReturn:
             os._exit(0)
         try:
             end.send((check(*args), None))
-        except Exception:
+        except BaseException:  # pytest's failures are no Exception
             end.send((None, traceback.format_exc()))

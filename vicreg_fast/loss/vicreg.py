@@ -112,8 +112,9 @@ def vicreg_loss(
     infinity reach the loss. `eps=None` takes the preset's. Sources: facebookresearch/vicreg,
     main_vicreg.py, `VICReg.forward` (`official`); arXiv:2105.04906, equations 1 to 6 (`paper`).
 
-    Raises ValueError when the two are not a pair of such tensors or N < 2, and UsageError for an option that
-    is not valid and, on every rank, for ranks that bring unequal shapes.
+    Raises ValueError when the two are not a pair of such tensors, N < 2, or this process is not in `group`;
+    UsageError for an option that is not valid and, on every rank, for ranks that bring unequal shapes or
+    dtypes (on a GPU when a shape is new to all of them: see `require_even_batches`).
     """
     objective = Objective(
         preset=preset_named(preset),
