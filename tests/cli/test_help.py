@@ -20,7 +20,8 @@ def test_help_names_every_command(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), *((name,) for name in COMMANDS), ("bench", "loss"), ("data", "make")]
+    "command",
+    [(), *((name,) for name in COMMANDS), ("bench", "loss"), ("bench", "scaling"), ("data", "make")],
 )
 def test_help_never_imports_torch(command: tuple[str, ...], environment: dict[str, str]) -> None:
     code = (
