@@ -2,7 +2,8 @@
 
 The tolerance is earned: at most twice the error of the plain official formula, in the same dtype on the same
 views, plus 1e-6. A value may always be off by one rounding of the dtype it is returned in: in half precision
-the plain formula's is at times closer by chance. The plain formula itself is held to a number of roundings of its dtype.
+the plain formula's is at times closer by chance. The plain formula itself is held to a number of roundings of
+its dtype.
 """
 
 import math

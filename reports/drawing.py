@@ -38,7 +38,7 @@ def whisker(ax: Axes, row: int, interval: Interval) -> None:
     ax.plot([interval.low, interval.high], [row, row], color=INK, lw=2.2, zorder=5)
 
 
-def value_beside(ax: Axes, row: int, right: float, text: str) -> None:
+def value_beside(ax: Axes, row: float, right: float, text: str) -> None:
     ax.annotate(
         text, (right, row), xytext=(9, 0), textcoords="offset points", va="center", annotation_clip=False
     )

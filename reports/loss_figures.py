@@ -9,11 +9,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.compare import Interval
 from bench.loss_compare import Place
+from reports.drawing import value_beside
 from reports.figures import Picture
 from reports.loss_load import BASELINE
 from reports.loss_summary import BOTH, LossSummary
 from reports.svg import INK, canvas, scenario_colour, style, to_svg
-from reports.text import amount, memory, printable, shortened, times
+from reports.text import memory, printable, shortened, times
 
 MIB = 2**20
 STEP = 11
@@ -112,6 +113,7 @@ def _drawn(
     with mpl.rc_context(style()):
         figure, (ax,) = canvas(rows + 60 + 20 * -(-len(losses) // LEGEND_COLUMNS), [1])
         _draw(ax, summary, points, losses)
+        _label_ours(ax, summary, points, losses, shown)
         if line is not None:
             ax.axvline(line, color=INK, lw=1.2, zorder=1)
         ax.set_xlabel(label)
@@ -149,14 +151,27 @@ def _draw(ax: Axes, summary: LossSummary, points: Points, losses: Sequence[str])
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0) if _decades(points) < 3 else (1.0,)))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else amount(value))
-    )
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     ax.set_ylim(len(points) * band, 0)
     ax.set_yticks([(row + 0.5) * band for row in range(len(points))], [summary.label(p) for p in points])
     ax.grid(visible=True, axis="x")
     for row in range(1, len(points)):
         ax.axhline(row * band, color=scenario_colour(0), lw=0.6, alpha=0.4)
+
+
+def _label_ours(
+    ax: Axes, summary: LossSummary, points: Points, losses: Sequence[str], shown: Callable[[float], str]
+) -> None:
+    """The value of the one that stands for ours, beside its mark."""
+    left, right = ax.get_xlim()
+    ax.set_xlim(left, right * (right / left) ** 0.16)
+    band = len(losses) * STEP + MARGIN
+    for row, (place, there) in enumerate(points.items()):
+        ours = summary.ours_at(place)
+        if ours is not None and ours.provider in there:
+            height = row * band + MARGIN / 2 + (losses.index(ours.provider) + 0.5) * STEP
+            value = there[ours.provider]
+            value_beside(ax, height, value.high, shown(value.estimate))
 
 
 def _decades(points: Points) -> float:

@@ -4,10 +4,13 @@ import csv
 import io
 
 from bench.loss_compare import Place
+from bench.loss_record import LossPhase
 from reports.loss_load import BASELINE, LossReport, shown_error
 from reports.loss_summary import LossSummary, Row
 from reports.tables import Table
 from reports.text import NOTHING, amount, memory, percent, span, times
+
+_SHORT: dict[LossPhase, str] = {"forward": "fwd", "backward": "bwd", "forward+backward": "both"}
 
 
 def place_tables(summary: LossSummary) -> tuple[Table, ...]:
@@ -33,7 +36,7 @@ def _place_table(summary: LossSummary, place: Place) -> Table:
                 NOTHING if row.floor_share is None else percent(row.floor_share),
             )
         )
-    phases = tuple(f"{'both' if '+' in phase else phase} ms" for phase in summary.report.phases)
+    phases = tuple(f"{_SHORT[phase]} ms" for phase in summary.report.phases)
     columns = ("loss", "as", "check", *phases, f"× {BASELINE}", "95 % interval", "peak extra", "of floor")
     pairs = max((t.samples for row in rows for t in row.seconds.values()), default=0)
     where = f"{place.n} × {place.d}, {place.dtype}, {place.device}"

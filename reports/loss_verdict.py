@@ -160,7 +160,7 @@ def _memory_card(summary: LossSummary) -> Card | None:
     return Card(
         label=f"Peak extra memory at {label}",
         value=f"{times(least)} {BASELINE}'s",
-        detail=f"{memory(ours, theirs)} against {memory(theirs, ours)}",
+        detail=f"{memory(ours)} against {memory(theirs)}",
         tone="good" if shares[-1][0] <= 1 else "bad",
     )
 
@@ -183,17 +183,16 @@ def _context(summary: LossSummary) -> list[str]:
     if shares := _memory_shares(summary):
         least, label, ours, theirs = shares[0]
         sentence = f"Peak extra memory of ours is {times(least)} that of {BASELINE} at {label} "
-        sentence += f"({memory(ours, theirs)} against {memory(theirs, ours)})"
+        sentence += f"({memory(ours)} against {memory(theirs)})"
         if len(shares) > 1:
             sentence += f", and at most {times(shares[-1][0])} anywhere ({shares[-1][1]})"
         sentences.append(sentence + ".")
     if floors := _floor_shares(summary):
         reached = percent(floors[0][0]) + (f" to {percent(floors[-1][0])}" if len(floors) > 1 else "")
-        ceilings = "; ".join(
-            f"{amount(c.flops_per_second / 1e9)} GFLOP/s in {c.dtype}, "
-            f"{amount(c.bytes_per_second / 1e9)} GB/s"
-            for c in report.ceilings
-        )
+        best = {c.dtype: c for c in sorted(report.ceilings, key=lambda c: c.flops_per_second)}
+        rates = [f"{amount(c.flops_per_second / 1e9)} GFLOP/s in {c.dtype}" for c in best.values()]
+        bandwidth = max((c.bytes_per_second for c in report.ceilings), default=0)
+        ceilings = ", ".join([*rates, f"{amount(bandwidth / 1e9)} GB/s"])
         sentences.append(
             f"Ours reaches {reached} of the floor: the least work of the exact loss, at what the machine "
             f"reached in the same run ({ceilings})."
