@@ -78,6 +78,11 @@ def caveats_of(scaling: Scaling) -> tuple[str, ...]:
                 f"{name} does not fit on {_ranks(beyond)}: the loss alone would hold up to {amount(most)} GB "
                 f"of {amount(capacity)} GB."
             )
+    larger = [ours for ours, official in scaling.pairs if ours.peak_bytes > official.peak_bytes]
+    if larger:
+        found.append(
+            f"Ours is predicted to hold more memory at once than the authors' code on {_ranks(larger)}."
+        )
     return (*found, *_checks(scaling))
 
 
@@ -124,7 +129,7 @@ def scaling_table(scaling: Scaling) -> Table:
             lambda p: p.exchange_bytes / 1e6,
             lambda p: p.seconds * 1e3,
         )
-        cells = [amount(value(p)) for value in both for p in (ours, official)]
+        cells = [_number(value(p)) for value in both for p in (ours, official)]
         how = ours.form if ours.exchange == "none" else f"{ours.form}, {ours.exchange}"
         ratio = times(official.seconds / ours.seconds)
         rows.append((f"{ours.world_size:,}", how, *cells, ratio))
@@ -149,14 +154,14 @@ def parts_table(scaling: Scaling) -> Table:
     rows = []
     for pair in scaling.pairs:
         for p in pair:
-            parts = (amount(1e3 * getattr(p, field)) for field in PARTS.values())
+            parts = (_number(1e3 * getattr(p, field)) for field in PARTS.values())
             rows.append(
                 (
                     f"{p.world_size:,}",
                     f"{p.provider}, {p.backend}",
                     *parts,
-                    str(p.kernels),
-                    amount(p.peak_bytes / 1e9),
+                    f"{p.kernels:,}",
+                    _number(p.peak_bytes / 1e9),
                 )
             )
     columns = ("ranks", "loss", *(f"{part} ms" for part in PARTS), "kernels", "peak GB")
@@ -170,14 +175,19 @@ def checked_table(scaling: Scaling) -> Table:
             f"{one.timing.n} × {one.timing.d}",
             one.timing.provider,
             one.timing.dtype,
-            amount(1e3 * one.measured_seconds),
-            amount(1e3 * one.predicted.seconds),
+            _number(1e3 * one.measured_seconds),
+            _number(1e3 * one.predicted.seconds),
             times(one.ratio),
         )
         for one in scaling.checked
     )
     columns = ("N × D", "loss", "dtype", "measured ms", "predicted ms", "measured ÷ predicted")
     return Table(title="Measured on one GPU", columns=columns, rows=rows, names=3)
+
+
+def _number(value: float) -> str:
+    """Three digits, however small."""
+    return amount(value) if value >= 100 or value == 0 else f"{value:#.3g}"
 
 
 def scaling_tables(scaling: Scaling) -> tuple[Table, ...]:

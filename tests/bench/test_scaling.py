@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.gpu_rates import PRESETS, GpuRates
+from bench.loss_memory import peak_extra_bytes
 from bench.loss_record import LossTiming
 from bench.record import read_records
 from bench.rivals import official_loss
@@ -130,17 +131,7 @@ def test_the_authors_operations_are_what_torch_counts(n: int, D: int) -> None:
 def test_the_peaks_are_those_of_the_allocator(N: int, D: int) -> None:
     def peak(loss: Callable[[Tensor, Tensor], Tensor]) -> int:
         x, y = (torch.randn(N, D, requires_grad=True) for _ in range(2))
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-        ) as profile:
-            gradients = torch.autograd.grad(loss(x, y), (x, y))
-        held = highest = 0
-        for event in profile.profiler.kineto_results.events():
-            if event.name() == "[memory]":
-                held += event.nbytes()
-                highest = max(highest, held)
-        del gradients
-        return highest
+        return peak_extra_bytes(loss, x, y)
 
     assert peak(official_loss) == pytest.approx(official_cost(N, D, 1, FP32).peak_bytes, rel=0.05)
     plan = our_plan(N, D, 1, FP32, backend="torch")
