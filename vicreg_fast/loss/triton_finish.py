@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vicreg_fast.loss.presets import Objective
 from vicreg_fast.loss.triton_centre import Centred
+from vicreg_fast.loss.triton_configs import FUSED
 
 BLOCK = 256
 
@@ -24,7 +25,7 @@ def _total(ptr, count, BLOCK: tl.constexpr):
     return tl.sum(total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["strips", "tiles", "D", "invariance_divisor"])
 def finish_kernel(
     partial_ptr,  # (PARTIALS, strips) of centre_kernel
     energy_ptr,  # (2, tiles) of product_kernel
@@ -86,6 +87,7 @@ def finish(
         objective.variance_weight,
         objective.covariance_weight,
         BLOCK=BLOCK,
+        **FUSED,
     )
     return value
 

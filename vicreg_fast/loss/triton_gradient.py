@@ -22,7 +22,7 @@ from vicreg_fast.loss.triton_configs import GRADIENT, tuned
 from vicreg_fast.loss.triton_support import interpreting
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_view"])
 def gradient_kernel(
     a_ptr,  # (2, n, L)
     b_ptr,  # (2, L, D), contiguous

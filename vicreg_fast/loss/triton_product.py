@@ -23,7 +23,7 @@ from vicreg_fast.loss.triton_configs import INTERPRETED, PRODUCT, tuned
 from vicreg_fast.loss.triton_support import interpreting
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["most_tiles"])
 def product_kernel(
     a_ptr,  # (V, M, L)
     b_ptr,  # (V, K, L)
