@@ -2,7 +2,16 @@
 torch.
 """
 
+from vicreg_fast.loss.graphed import GraphedLoss, graphed
 from vicreg_fast.loss.plan import LossPlan, plan_loss
 from vicreg_fast.loss.vicreg import VICRegLoss, VICRegTerms, vicreg_loss
 
-__all__ = ["LossPlan", "VICRegLoss", "VICRegTerms", "plan_loss", "vicreg_loss"]
+__all__ = [
+    "GraphedLoss",
+    "LossPlan",
+    "VICRegLoss",
+    "VICRegTerms",
+    "graphed",
+    "plan_loss",
+    "vicreg_loss",
+]

@@ -75,11 +75,15 @@ class _ImaginedDevice(TorchDispatchMode):
     without values: as it returns nothing, doing nothing is one.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_cuda = torch.cuda.is_available()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func.overloadpacket is aten._fused_sgd_:
             return None
-        if not torch.cuda.is_available():
+        if not self.has_cuda:
             if func is torch.ops.prim.device.default:
                 return torch.device("meta")
             if kwargs.get("device") == torch.device("meta"):  # what C++ made of that answer
