@@ -13,6 +13,11 @@ from torch import Tensor
 from vicreg_fast.distributed.ranks import Ranks
 from vicreg_fast.errors import UsageError
 
+# In a fixed order: ranks tell each other a dtype by its place here.
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+# Shapes found alike on all ranks of a group; a group that is destroyed takes its own with it.
+_EVEN: WeakKeyDictionary[dist.ProcessGroup, set[tuple[int, ...]]] = WeakKeyDictionary()
+
 
 def gather_views(x_nD: Tensor, y_nD: Tensor, ranks: Ranks) -> Tensor:
     """Both views of every rank, (W, V, n, D), in the embeddings' dtype, by one collective.
@@ -70,12 +75,6 @@ def require_even_batches(x_nD: Tensor, ranks: Ranks) -> None:
         raise UsageError(f"embeddings differ between ranks ({held}): {mend}")
     if on_gpu:
         known.add(shape)
-
-
-# In a fixed order: ranks tell each other a dtype by its place here.
-_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-# Shapes found alike on all ranks of a group; a group that is destroyed takes its own with it.
-_EVEN: WeakKeyDictionary[dist.ProcessGroup, set[tuple[int, ...]]] = WeakKeyDictionary()
 
 
 def _in_words(n: int, D: int, dtype: int) -> str:
