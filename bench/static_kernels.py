@@ -4,7 +4,6 @@ Every committed configuration is compiled for sm_80, sm_90 and sm_100, and held 
 and to the committed record of the Triton version that is installed. How fast a kernel is, only a GPU says.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -65,10 +64,15 @@ class StaticCheck:
 
 
 def triton_version() -> str:
-    """Raises UsageError where Triton is not installed."""
-    if importlib.util.find_spec("triton") is None:
-        raise UsageError("--static: Triton is not installed, and it is what compiles the kernels")
-    return metadata.version("triton")
+    """Raises UsageError where there is no Triton for NVIDIA's GPUs; its builds for others are named
+    differently.
+    """
+    try:
+        return metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        raise UsageError(
+            "--static: the package `triton`, which compiles the kernels, is not installed: pip install triton"
+        ) from None
 
 
 def compile_kernels(cache: Path | None = None) -> tuple[KernelFigures, ...]:
@@ -80,7 +84,7 @@ def compile_kernels(cache: Path | None = None) -> tuple[KernelFigures, ...]:
     environment = clean_environment(cache or cache_folder() / "static-kernels")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "bench.static_compile", str(part), str(PARTS)],
+            [sys.executable, "-P", "-m", "bench.static_compile", str(part), str(PARTS)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -3,8 +3,10 @@ itself can fail.
 """
 
 import json
+import os
 import subprocess
 import sys
+from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from bench.static_record import (
     write_record,
 )
 from vicreg_fast.commands.bench_loss import loss
-from vicreg_fast.errors import RecordError
+from vicreg_fast.errors import RecordError, UsageError, VICRegFastError
 from vicreg_fast.loss.triton_configs import CENTRE, GRADIENT, PRODUCT, Tile
 
 GOOD = KernelFigures(
@@ -209,6 +211,25 @@ def test_a_compilation_sees_nothing_of_the_interpreter(
         "TRITON_CACHE_DIR",
         "TRITON_STORE_BINARY_ONLY",
     }
+
+
+def test_no_triton_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(UsageError, match="pip install triton"):
+        run_static(update=False, console=Console(file=StringIO()))
+
+
+def test_a_kernel_that_does_not_compile_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("raise RuntimeError('half installed')", encoding="utf-8")
+    path = f"{tmp_path}{os.pathsep}{clean_environment(tmp_path)['PYTHONPATH']}"
+    monkeypatch.setattr(static_kernels, "clean_environment", lambda cache: {"PYTHONPATH": path})
+    with pytest.raises(VICRegFastError, match="did not compile: RuntimeError: half installed"):
+        compile_kernels(tmp_path)
 
 
 @pytest.fixture
