@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,30 +14,9 @@ HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:
     # before Triton is imported: its decorator reads it
     os.environ["TRITON_INTERPRET"] = "1"
+    from tests.distributed.rounding import round_to_nearest
 
-
-def round_bfloat16_to_nearest() -> None:
-    """Makes Triton's interpreter round float32 to bfloat16 to the nearest, as a GPU does; it cuts digits."""
-    from triton.runtime import interpreter
-
-    original = interpreter._convert_float
-    if getattr(original, "rounds_to_nearest", False):
-        return
-
-    def convert(data: Any, source: Any, target: Any, rounding: Any) -> Any:
-        if (str(source), str(target)) == ("fp32", "bf16"):
-            rounded = torch.from_numpy(np.array(data, dtype=np.float32)).to(torch.bfloat16)
-            return rounded.view(torch.uint16).numpy()
-        if (str(source), str(target)) == ("bf16", "fp32"):
-            return (np.asarray(data).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-        return original(data, source, target, rounding)
-
-    convert.rounds_to_nearest = True  # type: ignore[attr-defined]
-    interpreter._convert_float = convert
-
-
-if not HAS_CUDA:
-    round_bfloat16_to_nearest()
+    round_to_nearest()
 
 
 @dataclass(frozen=True)
@@ -75,4 +53,4 @@ def each_device(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_default_device(None)
 
 
-__all__ = ["PATHS", "TORCH_PATHS", "TRITON_PATHS", "LossPath", "each_device", "round_bfloat16_to_nearest"]
+__all__ = ["PATHS", "TORCH_PATHS", "TRITON_PATHS", "LossPath", "each_device"]
