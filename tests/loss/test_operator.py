@@ -163,6 +163,7 @@ def test_errors_are_those_of_eager() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # inductor's own, in torch 2.11
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 def test_inductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = VICRegLoss()

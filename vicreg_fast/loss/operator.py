@@ -151,16 +151,18 @@ def compiled_loss(x: Tensor, y: Tensor, options: str, ranks: Ranks) -> LossValue
 
 
 def options_text(objective: Objective, form: str, backend: str) -> str:
-    """What an operator takes as one argument: numbers as Python writes them, so that none loses a digit."""
+    """What an operator takes as one argument. Numbers are in hexadecimal, which loses no digit, and which
+    torch.compile takes for constants: it would leave a number open that changes between calls.
+    """
     o = objective
-    weights = f"{o.invariance_weight} {o.variance_weight} {o.covariance_weight} {o.gamma} {o.epsilon}"
-    return f"{o.preset.name} {form} {backend} {weights}"
+    numbers = (o.invariance_weight, o.variance_weight, o.covariance_weight, o.gamma, o.epsilon)
+    return " ".join([o.preset.name, form, backend, *[float(number).hex() for number in numbers]])
 
 
 @lru_cache(maxsize=64)
 def _parsed(options: str) -> tuple[Objective, str, str]:
     preset, form, backend, *numbers = options.split()
-    invariance, variance, covariance, gamma, eps = (float(number) for number in numbers)
+    invariance, variance, covariance, gamma, eps = (float.fromhex(number) for number in numbers)
     objective = Objective(
         preset=preset_named(preset),
         invariance_weight=invariance,
