@@ -24,7 +24,7 @@ from vicreg_fast.training.step import TrainingStep
 FORMS = ("gram", "covariance")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PRECISIONS: dict[str, tuple[str, Callable[[], AbstractContextManager[None]]]] = {
-    "fp32": ("cuda", imagined_cuda),
+    "fp32": ("cuda:0", imagined_cuda),
     "bf16": ("cpu", nullcontext),
 }
 
@@ -49,19 +49,19 @@ def _guarded(x: Tensor, y: Tensor, return_terms: bool, **options: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_torch_backend(form: str, dtype: torch.dtype, return_terms: bool) -> None:
     with imagined_cuda():
-        _guarded(*_views("cuda", dtype), return_terms, form=form, backend="torch")
+        _guarded(*_views("cuda:0", dtype), return_terms, form=form, backend="torch")
 
 
 @pytest.mark.parametrize("preset", ["paper", "summed", "no-eps"])
 def test_every_preset(preset: str) -> None:
     with imagined_cuda():
-        _guarded(*_views("cuda", torch.float32), True, preset=preset)
+        _guarded(*_views("cuda:0", torch.float32), True, preset=preset)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_one_view_and_none(form: str) -> None:
     with imagined_cuda():
-        x, y = _views("cuda", torch.float32)
+        x, y = _views("cuda:0", torch.float32)
         with forbid_host_sync():
             vicreg_loss(x, y.detach(), form=form).backward()
             vicreg_loss(x.detach(), y, form=form).backward()
@@ -125,10 +125,24 @@ def test_the_whole_step(optimizer: str, forward: str, precision: str) -> None:
             step(batch, 0.1)
 
 
+@pytest.mark.parametrize("forward", ["separate", "joint"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_forward_under_cudas_autocast(precision: str, forward: str) -> None:
+    """Where copies to the host are seen, which a step on the CPU does not show."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    with imagined_cuda(autocast=True), torch.no_grad():
+        step, batch = TrainingStep(_recipe(forward=forward), torch.device("cuda:0")), _batch("cuda:0")
+        with forbid_host_sync(), torch.autocast("cuda", dtype):
+            x, y = step.network(step._prepared(batch.view_1), step._prepared(batch.view_2))
+            loss, _ = step.loss(x, y)
+        assert x.dtype == dtype
+        assert loss.dtype == torch.float32
+
+
 @pytest.mark.parametrize("loss_form", FORMS)
 def test_the_step_in_either_form(loss_form: str) -> None:
     with imagined_cuda():
-        step, batch = TrainingStep(_recipe(loss_form=loss_form), torch.device("cuda")), _batch("cuda")
+        step, batch = TrainingStep(_recipe(loss_form=loss_form), torch.device("cuda:0")), _batch("cuda:0")
         step(batch, 0.1)
         with forbid_host_sync():
             step(batch, 0.1)
@@ -155,8 +169,8 @@ def _faulty(fault: Callable[[Tensor], object]) -> Callable[[Tensor, Tensor], Any
 )
 def test_a_loss_that_waits_fails_the_step(fault: Callable[[Tensor], object], operation: str) -> None:
     with imagined_cuda():
-        step = TrainingStep(_recipe(), torch.device("cuda"), loss=_faulty(fault))
-        batch = _batch("cuda")
+        step = TrainingStep(_recipe(), torch.device("cuda:0"), loss=_faulty(fault))
+        batch = _batch("cuda:0")
         with forbid_host_sync(), pytest.raises(HostSyncError, match=operation):
             step(batch, 0.1)
 
@@ -164,7 +178,7 @@ def test_a_loss_that_waits_fails_the_step(fault: Callable[[Tensor], object], ope
 def test_a_batch_on_the_host_fails_the_step() -> None:
     """A captured step reads its batch from buffers on the device."""
     with imagined_cuda():
-        step, batch = TrainingStep(_recipe(), torch.device("cuda")), _batch("cpu")
+        step, batch = TrainingStep(_recipe(), torch.device("cuda:0")), _batch("cpu")
         with forbid_host_sync(), pytest.raises(HostSyncError, match="copies from cpu to cuda"):
             step(batch, 0.1)
 

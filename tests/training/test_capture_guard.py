@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vicreg_fast.training.capture_guard import HostSyncError, forbid_host_sync, imagined_cuda
 
-CUDA = torch.device("cuda")
+CUDA = torch.device("cuda", 0)
 
 
 def _ones(*shape: int) -> Tensor:

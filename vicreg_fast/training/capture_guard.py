@@ -6,15 +6,15 @@ a machine without a GPU: tensors on `cuda` that have a shape, a dtype and a devi
 copy to the host is one there too. For tests:
 
     with imagined_cuda():
-        step, batch = ..., ...     # on torch.device("cuda")
+        step, batch = ..., ...     # on torch.device("cuda", 0)
         step(batch)                # the first call may make its state
         with forbid_host_sync():
             step(batch)
 
 What they cannot see: kernels that are not operators of torch (Triton's, DALI's), numbers that Python holds
-(a captured step keeps the learning rate it was captured with, unless that is a tensor), and memory. Where
-`imagined_cuda` has no GPU, autocast does nothing: check a step under autocast on the CPU, where values are
-still not to be read, and only copies between devices go unseen.
+(a captured step keeps the learning rate it was captured with, unless that is a tensor), and memory. Without a
+GPU, autocast and a backward are not imagined together: see `imagined_cuda`. A whole step under autocast can
+be checked on the CPU, where values are still not to be read, and only copies between devices go unseen.
 """
 
 import os
@@ -58,36 +58,46 @@ def forbid_host_sync() -> Iterator[None]:
 
 
 @contextmanager
-def imagined_cuda() -> Iterator[None]:
-    """Tensors made inside are torch's FakeTensors, and may be on `cuda` with or without a GPU."""
+def imagined_cuda(*, autocast: bool = False) -> Iterator[None]:
+    """Tensors made inside are torch's FakeTensors, and may be on `cuda:0` with or without a GPU.
+
+    Name the index: a build of torch without CUDA cannot look it up. Without a GPU, `autocast=False` is for
+    forward and backward, and CUDA's autocast does nothing; `autocast=True` is for a forward with it.
+    """
+    has_cuda = torch.cuda.is_available()
     with ExitStack() as stack:
+        if autocast and not has_cuda:  # or torch warns and switches it off
+            stack.enter_context(
+                _replaced(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+            )
+            stack.enter_context(_replaced(torch.cuda, "is_bf16_supported", lambda: True))
         stack.enter_context(FakeTensorMode())
         stack.enter_context(_replaced(nn.Module, "_apply", _apply_by_assignment))
-        stack.enter_context(_ImaginedDevice())
+        stack.enter_context(_ImaginedDevice(hidden=not (has_cuda or autocast)))
         yield
 
 
 class _ImaginedDevice(TorchDispatchMode):
     """Mends two places where FakeTensorMode alone needs a GPU.
 
-    Autograd asks a CUDA tensor's device for its streams. So torch's C++ code is told `meta`, of which it asks
-    nothing; Python's `Tensor.device` goes on to say `cuda`. And fused SGD has no implementation for tensors
-    without values: as it returns nothing, doing nothing is one.
+    Autograd asks a CUDA tensor's device for its streams. So, where the device is `hidden`, torch's C++ code
+    is told `meta`, of which it asks nothing; Python's `Tensor.device` goes on to say `cuda`. And fused SGD
+    has no implementation for tensors without values: as it returns nothing, doing nothing is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hidden: bool) -> None:
         super().__init__()
-        self.has_cuda = torch.cuda.is_available()
+        self.hidden = hidden
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func.overloadpacket is aten._fused_sgd_:
             return None
-        if not self.has_cuda:
+        if self.hidden:
             if func is torch.ops.prim.device.default:
                 return torch.device("meta")
             if kwargs.get("device") == torch.device("meta"):  # what C++ made of that answer
-                kwargs["device"] = torch.device("cuda")
+                kwargs["device"] = torch.device("cuda", 0)
         return func(*args, **kwargs)
 
 
