@@ -26,6 +26,7 @@ from bench.static_record import (
     read_record,
     record_path,
     recorded_versions,
+    remarks,
     write_record,
 )
 from pipelines.manifest_cache import cache_folder
@@ -44,6 +45,8 @@ class StaticCheck:
     triton: str
     kernels: tuple[KernelFigures, ...]
     findings: tuple[Finding, ...]
+    """Each of them fails the check."""
+    notes: tuple[Finding, ...]
     compared: bool
     """Whether there is a record of this Triton version."""
     recorded: tuple[str, ...]
@@ -139,6 +142,7 @@ def check_kernels(kernels: Sequence[KernelFigures], version: str, folder: Path =
         triton=version,
         kernels=tuple(kernels),
         findings=tuple(findings),
+        notes=tuple(remarks(kernels)),
         compared=path.exists(),
         recorded=tuple(recorded_versions(folder)),
     )
@@ -157,7 +161,7 @@ def run_static(*, update: bool, console: Console, cache: Path | None = None, fol
         write_record(StaticRecord(triton=version, kernels=kernels), record_path(version, folder))
     check = check_kernels(kernels, version, folder)
     console.print(check.verdict, highlight=False, soft_wrap=True)
-    for finding in check.findings:
+    for finding in (*check.findings, *check.notes):
         console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
     console.print(figures_table(kernels))
     if update and not check.findings:

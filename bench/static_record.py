@@ -86,7 +86,7 @@ class StaticRecord(BaseModel):
 class Finding:
     """One thing to say about one kernel."""
 
-    kind: Literal["LIMIT", "REGRESSION", "MISSING", "NEW"]
+    kind: Literal["LIMIT", "REGRESSION", "MISSING", "NEW", "NOTE"]
     name: str
     what: str
 
@@ -127,13 +127,21 @@ def _broken_limits(figures: KernelFigures) -> list[str]:
         broken.append(f"multiplies with {', '.join(others)}, not with the full-rate instruction")
     if figures.products == "tensor-cores" and not figures.matrix:
         broken.append("multiplies matrices without the tensor cores")
-    if 1 < sum(figures.matrix.values()) <= figures.matrix_groups:
-        broken.append("waits for every matrix instruction before the next: ptxas has serialized wgmma")
     if figures.products == "float32" and figures.matrix:
         broken.append(f"multiplies float32 on the tensor cores ({', '.join(figures.matrix)})")
     if figures.products == "float32" and not figures.fused_multiply_adds:
         broken.append("multiplies float32 matrices without fused multiply-adds")
     return broken
+
+
+def remarks(kernels: Iterable[KernelFigures]) -> list[Finding]:
+    """What costs speed and is no fault: whether ptxas serializes wgmma differs between its versions."""
+    what = "waits for each matrix instruction before the next: ptxas has serialized wgmma"
+    return [
+        Finding(kind="NOTE", name=figures.name, what=what)
+        for figures in kernels
+        if 1 < sum(figures.matrix.values()) <= figures.matrix_groups
+    ]
 
 
 def changes(kernels: Sequence[KernelFigures], record: StaticRecord) -> list[Finding]:
@@ -212,5 +220,6 @@ __all__ = [
     "read_record",
     "record_path",
     "recorded_versions",
+    "remarks",
     "write_record",
 ]

@@ -30,6 +30,7 @@ from bench.static_record import (
     read_record,
     record_path,
     recorded_versions,
+    remarks,
     write_record,
 )
 from vicreg_fast.commands.bench_loss import loss
@@ -157,7 +158,6 @@ def test_good_kernels_break_no_limit() -> None:
         (GOOD.model_copy(update={"tensor_memory_columns": 513}), "513 columns of tensor memory"),
         (GOOD.model_copy(update={"matrix": {"HMMA.16816.F32": 64}}), "multiplies with HMMA.16816.F32"),
         (GOOD.model_copy(update={"matrix": {}}), "without the tensor cores"),
-        (GOOD.model_copy(update={"matrix_groups": 4}), "serialized wgmma"),
         (SCALAR.model_copy(update={"matrix": GOOD.matrix}), "float32 on the tensor cores"),
         (SCALAR.model_copy(update={"fused_multiply_adds": 0}), "without fused multiply-adds"),
     ],
@@ -166,6 +166,14 @@ def test_a_broken_limit_is_named(figures: KernelFigures, what: str) -> None:
     (found,) = broken_limits([figures])
     assert str(found).startswith(f"LIMIT {figures.name}: ")
     assert what in found.what
+
+
+def test_a_serialized_wgmma_is_remarked_upon() -> None:
+    serialized = GOOD.model_copy(update={"matrix_groups": 4})
+    assert broken_limits([serialized]) == []
+    assert remarks([GOOD]) == []
+    (note,) = remarks([serialized])
+    assert str(note).startswith(f"NOTE {GOOD.name}: waits for each matrix instruction")
 
 
 def test_each_changed_figure_is_a_regression() -> None:

@@ -57,10 +57,8 @@ PRODUCT: dict[torch.dtype, tuple[Tile, ...]] = {
         Tile(rows=64, columns=64, depth=64, warps=4, stages=4),
         Tile(rows=128, columns=128, depth=64, warps=8, stages=3),
     ),
-    torch.float32: (
-        Tile(rows=64, columns=64, depth=32, warps=4, stages=3),
-        Tile(rows=128, columns=128, depth=32, warps=8, stages=3),
-    ),
+    # No 64 × 64 here: with 4 warps it spills under Triton 3.6, with 8 under 3.9.
+    torch.float32: (Tile(rows=128, columns=128, depth=32, warps=8, stages=3),),
 }
 GRADIENT: dict[torch.dtype, tuple[Tile, ...]] = {
     torch.bfloat16: (
