@@ -17,7 +17,7 @@ def _views(n: int = 11, d: int = 23) -> tuple[Tensor, Tensor]:
 
 
 def test_public_names() -> None:
-    names = ["LossPlan", "VICRegLoss", "VICRegTerms", "plan_loss", "vicreg_loss"]
+    names = ["GraphedLoss", "LossPlan", "VICRegLoss", "VICRegTerms", "graphed", "plan_loss", "vicreg_loss"]
     assert sorted(vicreg_fast.loss.__all__) == names
 
 
