@@ -1,6 +1,7 @@
 """`bench loss`: at every dtype and shape the gate, the memory, the floor and the times of every provider."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -85,21 +86,24 @@ class LossBenchRun:
         x, y = draw_views(n, d, dtype, b.device, b.seed)
         gate = Gate(x, y)
         losses: dict[str, LossFunction] = {}
+        roughly: dict[str, float] = {}
         for provider, why in b.providers:
             if why is None and (provider.dtypes is None or dtype in provider.dtypes):
                 self._on_progress(f"{shape}: is {provider.name} the loss?", done, total)
-                loss = self._admitted(provider, gate, x, y, shape)
-                if loss is not None:
-                    losses[provider.name] = loss
+                admitted = self._admitted(provider, gate, x, y, shape)
+                if admitted is not None:
+                    losses[provider.name], roughly[provider.name] = admitted
         del gate  # and the oracles' gradients
         if losses:
             self._on_progress(f"{shape}: {len(losses)} losses in turn", done, total)
-            self._time(losses, x, y, shape)
+            self._time(losses, roughly, x, y, shape)
 
     def _admitted(
         self, provider: LossProvider, gate: Gate, x: Tensor, y: Tensor, shape: str
-    ) -> LossFunction | None:
-        """The provider's loss, checked and its memory measured; None where it may not be timed."""
+    ) -> tuple[LossFunction, float] | None:
+        """The provider's loss, checked and its memory measured, and about how many seconds it takes; None
+        where it may not be timed.
+        """
         stage = "gate"
         try:
             loss = provider.build()
@@ -109,6 +113,9 @@ class LossBenchRun:
                 self.refused.append(f"{provider.name} at {shape}")
                 return None
             stage = "memory"
+            began = time.perf_counter()
+            peak_bytes = peak_extra_bytes(loss, x, y)
+            seconds = time.perf_counter() - began
             self._write(
                 LossMemory(
                     provider=provider.name,
@@ -116,19 +123,21 @@ class LossBenchRun:
                     device=verdict.device,
                     n=verdict.n,
                     d=verdict.d,
-                    peak_bytes=peak_extra_bytes(loss, x, y),
+                    peak_bytes=peak_bytes,
                 )
             )
         # Whatever another's code raises must not end the measurement of the others.
         except Exception as error:
             self._fail(provider.name, f"{stage}, {shape}", error)
             return None
-        return loss
+        return loss, seconds
 
-    def _time(self, losses: dict[str, LossFunction], x: Tensor, y: Tensor, shape: str) -> None:
+    def _time(
+        self, losses: dict[str, LossFunction], roughly: dict[str, float], x: Tensor, y: Tensor, shape: str
+    ) -> None:
         b = self.bench
         try:
-            samples = time_losses(losses, x, y, b.pairs)
+            samples = time_losses(losses, x, y, b.pairs, roughly)
         except RuntimeError as error:
             self._fail(", ".join(losses), f"timing, {shape}", error)
             return

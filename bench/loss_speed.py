@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from bench.rival_losses import LossFunction
 from vicreg_fast.errors import UsageError
 
 FEWEST_PAIRS = 10
+CLEARLY_LONGER = 50
+"""Times a window that a call took, from which one call is a window."""
 JUDGED = 3
 """Calls by which the length of a window is judged, where one call does not fill it."""
 
@@ -84,15 +87,24 @@ def draw_views(
     return x, y
 
 
-def time_losses(losses: Mapping[str, LossFunction], x: Tensor, y: Tensor, pairs: Pairs) -> dict[str, Samples]:
+def time_losses(
+    losses: Mapping[str, LossFunction],
+    x: Tensor,
+    y: Tensor,
+    pairs: Pairs,
+    roughly: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, Samples]:
     """Samples of each loss on the views x and y, both (N, D) leaves that require a gradient, interleaved.
 
-    Each loss has to have been called before. Raises what a loss raises.
+    Each loss has to have been called before; `roughly` is how many seconds a call took then, where that is
+    known: one that is far longer than a window need not be tried again. Raises what a loss raises.
     """
     samples: dict[str, Samples] = {}
     pair_seconds = 0.0
     for name, loss in losses.items():
-        once = sum(_window(loss, x, y, 1))
+        once = roughly.get(name, 0.0)
+        if once < CLEARLY_LONGER * pairs.min_seconds:
+            once = sum(_window(loss, x, y, 1))
         if once < pairs.min_seconds:
             once = sum(_window(loss, x, y, JUDGED)) / JUDGED
         samples[name] = Samples(calls=max(1, math.ceil(pairs.min_seconds / once)))

@@ -107,6 +107,22 @@ def test_only_the_phases_asked_for_are_recorded() -> None:
     assert [f.phase for f in _of(records, LossFloor)] == ["backward"]
 
 
+@pytest.mark.gpu
+def test_everything_is_measured_on_a_gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    names = ("official", "solo-learn", "augwester", "auto", "gram", "covariance", "gram-triton")
+    cuda, dtypes = torch.device("cuda"), (torch.float32, torch.bfloat16)
+    run, records = _run(*choose_providers(names, cuda, dtypes), device=cuda, dtypes=dtypes)
+    assert (run.refused, run.failed) == ([], [])
+    timings = _of(records, LossTiming)
+    assert {(t.provider, t.dtype) for t in timings} == {
+        (n, d) for n in names for d in ("float32", "bfloat16")
+    }
+    assert all(min(t.seconds) > 0 for t in timings)
+    assert all(m.peak_bytes >= 2 * 8 * 12 * 2 for m in _of(records, LossMemory))
+
+
 @pytest.mark.slow
 def test_the_compiled_official_loss_is_checked_and_measured() -> None:
     (compiled,) = choose_providers(None, CPU, (torch.float32,))[1:2]

@@ -50,6 +50,15 @@ def test_windows_hold_as_many_calls_as_they_need_after_one_that_warms_up() -> No
     assert len(calls) == 4 + 2 * (1 + samples.calls)
 
 
+def test_a_call_that_is_known_to_be_long_is_not_tried_again() -> None:
+    calls: list[str] = []
+    roughly = {"a": 1.0, "b": 0.1}
+    losses = {name: _loss(name, calls) for name in roughly}
+    time_losses(losses, *_views(), Pairs(most=1, min_seconds=0.01), roughly)
+    assert calls[0] == "b"
+    assert calls.count("a") == 1
+
+
 class _Sleeps(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
