@@ -54,7 +54,7 @@ out_option = click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for the records and the report.  [default: runs/bench-TIME]",
+    help="Folder for the records and the report.  [default: a new one in runs/]",
 )
 
 
