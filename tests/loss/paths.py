@@ -11,9 +11,7 @@ import pytest
 import torch
 
 HAS_CUDA = torch.cuda.is_available()
-if not HAS_CUDA:
-    # before Triton is imported: its decorator reads it
-    os.environ["TRITON_INTERPRET"] = "1"
+if not HAS_CUDA:  # tests/conftest.py has Triton interpret
     from tests.distributed.rounding import round_to_nearest
 
     round_to_nearest()

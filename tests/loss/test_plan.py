@@ -39,9 +39,9 @@ def test_one_process_crosses_at_n_equal_d() -> None:
 
 
 def test_ranks_that_share_the_rows_share_the_gram_matrix_but_not_the_covariance() -> None:
-    """8 ranks of 256 rows: 2048 global, more than D = 1024, and still the Gram form is less work a rank."""
-    assert plan_loss(256, 2048, 1024, torch.float32, "cuda", 8).form == "gram"
-    assert plan_loss(2048, 2048, 1024, torch.float32, "cuda", 1).form == "covariance"
+    """8 ranks of 256 rows: 2048 global, more than D = 1536, and still the Gram form is less work a rank."""
+    assert plan_loss(256, 2048, 1536, torch.float32, "cuda", 8).form == "gram"
+    assert plan_loss(2048, 2048, 1536, torch.float32, "cuda", 1).form == "covariance"
 
 
 @pytest.mark.parametrize("form", ["gram", "covariance"])
