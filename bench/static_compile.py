@@ -46,7 +46,7 @@ FORMS = {
     "gram": (256, 512, 1),
     "covariance": (512, 256, 1),
     "gram of ranks": (256, 512, 4),
-    "covariance of ranks": (512, 256, 4),
+    "covariance of ranks": (256, 256, 4),
 }
 RANKS = 4
 

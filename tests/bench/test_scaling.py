@@ -280,7 +280,7 @@ def test_the_model_orders_the_published_cpu_timings() -> None:
     tflops = {**ROUND.matmul_tflops, "float32": 0.1}
     rates = GpuRates(**{**vars(ROUND), "matmul_tflops": tflops, "memory_gbytes": 10, "kernel_us": 5})
     root = Path(__file__).parents[2]
-    records, _ = read_records(root / "reports" / "published" / "2026-11-22-cpu" / "loss.jsonl")
+    records, _ = read_records(root / "reports" / "published" / "2026-11-22-cpu" / "loss-three.jsonl")
     timings = [record for record in records if isinstance(record, LossTiming)]
     assert timings
     on_cuda = [timing.model_copy(update={"device": "cuda"}) for timing in timings]

@@ -121,7 +121,7 @@ def test_measurements_of_a_gpu_are_put_beside_the_model(tmp_path: Path) -> None:
 
 
 def test_records_of_a_cpu_are_no_check(tmp_path: Path) -> None:
-    published = Path(__file__).parents[2] / "reports" / "published" / "2026-11-22-cpu" / "loss.jsonl"
+    published = Path(__file__).parents[2] / "reports" / "published" / "2026-11-22-cpu" / "loss-three.jsonl"
     result = call("--ranks", "1", "--against", published, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "No GPU measurement to check against" in result.stdout

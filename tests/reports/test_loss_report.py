@@ -24,7 +24,7 @@ from tests.reports.test_render import HOSTILE, Page, assert_self_contained
 from vicreg_fast.errors import RecordError
 
 OURS = {"official": 400.0, "official-compiled": 250.0, "auto": 10.0}
-PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "2026-11-22-cpu" / "loss.jsonl"
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "2026-11-22-cpu" / "loss-three.jsonl"
 
 
 @pytest.fixture
