@@ -147,8 +147,10 @@ class LossBenchRun:
                     self._write(record)
 
     def _fail(self, name: str, stage: str, error: Exception) -> None:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        message = re.sub(r"(?<![\w.])/\S*/", "", first.strip())  # records travel, and name no path
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # All that torch.compile's first line says is that its backend raised: the second says what.
+        message = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+        message = re.sub(r"(?<![\w.])/\S*/", "", message)  # records travel, and name no path
         self._write(Failure(scenario=name, stage=stage, message=message))
         self.failed.append(f"{name} in {stage}: {message}")
 

@@ -57,7 +57,7 @@ class ViewPipeline(Protocol):
     short batch dropped."""
 
     contract: BatchContract
-    steps_per_epoch: int
+    batches_per_epoch: int
     name: str
     """`dali` or `torchvision`."""
 

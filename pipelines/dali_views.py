@@ -17,7 +17,7 @@ import torch
 from pipelines.contract import BatchContract, ViewBatch
 from pipelines.manifest import Manifest
 from pipelines.position import Position
-from pipelines.sampling import derived_seed, epoch_order, steps_in_epoch
+from pipelines.sampling import batches_in_epoch, derived_seed, epoch_order
 from pipelines.spec import AUGMENTATIONS
 from pipelines.torchvision_views import Failure, undecodable
 from vicreg_fast.errors import CheckpointError, DataError, UsageError
@@ -76,7 +76,7 @@ class DaliViews:
         manifest.require_batch(batch_size, world_size)
         self.manifest = manifest
         self.contract = BatchContract(batch_size=batch_size, image_size=image_size, device=device)
-        self.steps_per_epoch = steps_in_epoch(len(manifest), batch_size, world_size)
+        self.batches_per_epoch = batches_in_epoch(len(manifest), batch_size, world_size)
         self.position = Position(
             pipeline=self.name,
             data=manifest.fingerprint,
@@ -88,7 +88,7 @@ class DaliViews:
             world_size=world_size,
         )
         longest_shard = -(-len(manifest) // world_size)
-        self._padded_batches = -(-longest_shard // batch_size) - self.steps_per_epoch
+        self._padded_batches = -(-longest_shard // batch_size) - self.batches_per_epoch
         self._threads = max(1, workers)
         self._checkpoint: bytes | None = None
         self._pipeline: Any = None
@@ -112,7 +112,7 @@ class DaliViews:
         except RuntimeError as error:
             self._pipeline = None  # DALI's own word: no longer valid
             raise self._explained(error) from error
-        self.position = self.position.after_batch(self.steps_per_epoch)
+        self.position = self.position.after_batch(self.batches_per_epoch)
         return batch
 
     def _started(self) -> Any:

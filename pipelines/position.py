@@ -26,8 +26,8 @@ class Position:
     step: int = 0
     """Below the steps of an epoch: after an epoch's last batch it is 0 of the next."""
 
-    def after_batch(self, steps_per_epoch: int) -> Self:
-        if self.step + 1 < steps_per_epoch:
+    def after_batch(self, batches_per_epoch: int) -> Self:
+        if self.step + 1 < batches_per_epoch:
             return replace(self, step=self.step + 1)
         return replace(self, epoch=self.epoch + 1, step=0)
 

@@ -28,6 +28,6 @@ def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def steps_in_epoch(count: int, batch_size: int, world_size: int) -> int:
+def batches_in_epoch(count: int, batch_size: int, world_size: int) -> int:
     """Whole local batches that every rank has in an epoch."""
     return count // world_size // batch_size

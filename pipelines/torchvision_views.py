@@ -18,7 +18,7 @@ from pipelines.contract import BatchContract, ViewBatch
 from pipelines.image_check import READ_ERRORS, decode_rgb
 from pipelines.manifest import Manifest
 from pipelines.position import Position
-from pipelines.sampling import epoch_order, sample_generator, steps_in_epoch
+from pipelines.sampling import batches_in_epoch, epoch_order, sample_generator
 from pipelines.spec import AUGMENTATIONS, ViewParameters
 from pipelines.workers import prepare_worker, worker_context
 from vicreg_fast.errors import DataError
@@ -111,7 +111,7 @@ class _Keys(Sampler[tuple[int, list[int]]]):
         stride = position.batch_size * position.world_size
         while True:
             order = epoch_order(len(pipeline.manifest), position.seed, epoch)
-            for number in range(step, pipeline.steps_per_epoch):
+            for number in range(step, pipeline.batches_per_epoch):
                 first = number * stride + position.rank * position.batch_size
                 yield epoch, order[first : first + position.batch_size].tolist()
             epoch, step = epoch + 1, 0
@@ -143,7 +143,7 @@ class TorchvisionViews:
         manifest.require_batch(batch_size, world_size)
         self.manifest = manifest
         self.contract = BatchContract(batch_size=batch_size, image_size=image_size, device=device)
-        self.steps_per_epoch = steps_in_epoch(len(manifest), batch_size, world_size)
+        self.batches_per_epoch = batches_in_epoch(len(manifest), batch_size, world_size)
         self.position = Position(
             pipeline=self.name,
             data=manifest.fingerprint,
@@ -193,7 +193,7 @@ class TorchvisionViews:
         device = self.contract.device
         if device.type == "cuda":
             batch = ViewBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
-        self.position = self.position.after_batch(self.steps_per_epoch)
+        self.position = self.position.after_batch(self.batches_per_epoch)
         return batch
 
     def state_dict(self) -> dict[str, Any]:

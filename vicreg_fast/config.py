@@ -39,6 +39,8 @@ class Recipe(BaseModel):
     image_size: Annotated[int, Field(ge=8, le=1024)] = 224
     """Side of a view, in pixels."""
     pipeline: Literal["auto", "dali", "torchvision"] = "auto"
+    decoder_cache: Literal["auto", "off"] = "auto"
+    """`auto`: DALI on a GPU keeps a data set that is small enough decoded in the GPU's memory."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader workers (torchvision) or threads (DALI) a rank; 0 takes the processor's cores, at most 16."""
 
@@ -53,6 +55,7 @@ class Recipe(BaseModel):
     """Layer widths; BN+ReLU after all but the last, which has no bias (official
     `main_vicreg.py:Projector`)."""
     sync_batchnorm: bool = True
+    """With several ranks, BatchNorm's statistics are those of the global batch (as official)."""
     forward: Literal["separate", "joint"] = "separate"
     """`separate`: each view through the network by itself, so BatchNorm sees one view at a time (as
     official)."""
@@ -68,11 +71,14 @@ class Recipe(BaseModel):
 
     # Optimisation
     batch_size: Annotated[int, Field(ge=2)] = 512
-    """Global batch, in images (each makes one pair of views)."""
+    """Global batch, in images (each makes one pair of views): what one update of the weights sees."""
+    accumulate: PositiveInt = 1
+    """Micro-batches whose gradients an update averages, each of batch_size / accumulate images in all.
+    The loss's statistics are a micro-batch's, so this is not the gradient of the whole batch at once."""
     epochs: PositiveInt = 100
     max_steps: Annotated[int, Field(ge=0)] = 0
     """When positive, the run and its schedule end after so many steps instead of after `epochs`."""
-    optimizer: Literal["lars", "adamw", "sgd"] = "lars"
+    optimizer: Literal["lars", "adamw", "sgd", "apex-fusedsgd", "apex-fusedlamb"] = "lars"
     base_lr: Annotated[float, Field(gt=0)] = 0.3
     """Learning rate at batch 256: LR = base_lr × batch_size / 256."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -87,12 +93,20 @@ class Recipe(BaseModel):
     precision: Precision = "bf16"
     channels_last: bool = True
     compile: bool = False
+    capture: Literal["auto", "on", "off"] = "auto"
+    """The step in one CUDA graph: `auto` where it is possible, `on` or not at all."""
 
     # The run
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     log_every_steps: PositiveInt = 10
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
-    """Also write a checkpoint every so many steps; 0 writes one at the end of each epoch only."""
+    """Also write a checkpoint every so many steps; 0 writes none but at the end of each epoch."""
+    checkpoint_every_minutes: Annotated[float, Field(ge=0)] = 0.0
+    """Also write one when so many minutes passed since the last; 0 for none."""
+    keep_checkpoints: PositiveInt = 1
+    """How many of the last checkpoints stay; the best stays beside them where it is more than one."""
+    collapse_patience: Annotated[int, Field(ge=0)] = 5
+    """The run ends when so many logged steps one after the other show collapsed embeddings; 0 never does."""
 
     # Linear evaluation of the finished run
     probe_size: Annotated[int, Field(ge=0)] = 0
@@ -110,6 +124,11 @@ class Recipe(BaseModel):
     def _consistent(self) -> Self:
         if self.stem == "imagenet" and self.image_size < 32:
             raise ValueError("image_size below 32 needs stem = 'cifar'")
+        if self.batch_size % self.accumulate or self.batch_size // self.accumulate < 2:
+            raise ValueError(
+                f"accumulate = {self.accumulate} does not divide batch_size = {self.batch_size} into "
+                "micro-batches of two images or more"
+            )
         return self
 
     @property
@@ -136,7 +155,18 @@ class Recipe(BaseModel):
 # A resumed run may differ from its checkpoint in these only: they change what is seen or how fast, not what
 # is trained. The pipeline is among them because "auto" names none: the trainer compares the real ones.
 FREE_ON_RESUME = frozenset(
-    {"name", "workers", "pipeline", "log_every_steps", "checkpoint_every_steps", "probe_size"}
+    {
+        "name",
+        "workers",
+        "pipeline",
+        "decoder_cache",
+        "capture",
+        "log_every_steps",
+        "checkpoint_every_steps",
+        "checkpoint_every_minutes",
+        "keep_checkpoints",
+        "probe_size",
+    }
 )
 
 

@@ -101,6 +101,16 @@ def test_a_loss_that_raises_is_recorded_without_a_path_and_the_others_go_on() ->
     assert {t.provider for t in _of(records, LossTiming)} == {"gram"}
 
 
+def test_a_first_line_that_ends_with_a_colon_is_told_with_the_second() -> None:
+    def raises(x: Tensor, y: Tensor) -> Tensor:
+        raise RuntimeError("backend='inductor' raised:\nCppCompileError: no compiler\nmore")
+
+    broken = LossProvider(name="broken", source="a test", build=lambda: raises)
+    _, records = _run((broken, None))
+    (failure,) = _of(records, Failure)
+    assert failure.message == "backend='inductor' raised: CppCompileError: no compiler"
+
+
 def test_only_the_phases_asked_for_are_recorded() -> None:
     _, records = _run((PROVIDERS["gram"], None), phases=("backward",))
     assert [t.phase for t in _of(records, LossTiming)] == ["backward"]

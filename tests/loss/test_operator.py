@@ -164,14 +164,17 @@ def test_errors_are_those_of_eager() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # inductor's own, in torch 2.11
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
-def test_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inductor() -> None:
     module = VICRegLoss()
     x, y = _views(7, 13)
-    # Its caches on disk know a graph by the operators' names, not by what is in them.
-    monkeypatch.setattr(torch._inductor.config, "fx_graph_cache", False)
-    monkeypatch.setattr(torch._functorch.config, "enable_autograd_cache", False)
-    found = _compiled(lambda x, y: module(x.sin(), y), "inductor")(x, y)
-    gradients = _gradients(found, (x, y))
+    # Its caches on disk know a graph by the operators' names, not by what is in them. The configuration's own
+    # patch: what pytest's monkeypatch takes back is gone from it for the tests after.
+    with (
+        torch._inductor.config.patch(fx_graph_cache=False),
+        torch._functorch.config.patch(enable_autograd_cache=False),
+    ):
+        found = _compiled(lambda x, y: module(x.sin(), y), "inductor")(x, y)
+        gradients = _gradients(found, (x, y))
     expected = module(x.sin(), y)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(gradients, _gradients(expected, (x, y)), rtol=1e-12, atol=1e-15)

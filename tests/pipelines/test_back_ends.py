@@ -47,7 +47,7 @@ def test_batches_keep_the_contract(kind: str, augmentation: str, one_class_an_im
         assert batch.view_1.float().std() > 10
         assert not torch.equal(batch.view_1, batch.view_2)
     assert pipeline.name == kind
-    assert pipeline.steps_per_epoch == 4
+    assert pipeline.batches_per_epoch == 4
     pipeline.close()
     with pytest.raises(DataError, match="closed"):
         take(pipeline, 1)
@@ -86,7 +86,7 @@ def test_labels_belong_to_their_images(kind: str, tmp_path: Path) -> None:
 @BOTH
 def test_ranks_share_an_epoch_without_overlap(kind: str, one_class_an_image: Manifest) -> None:
     ranks = [make(kind, one_class_an_image, rank=rank, world_size=3, batch_size=3) for rank in range(3)]
-    assert {pipeline.steps_per_epoch for pipeline in ranks} == {2}
+    assert {pipeline.batches_per_epoch for pipeline in ranks} == {2}
     for _ in range(2):
         labels = [torch.cat([batch.label for batch in take(pipeline, 2)]) for pipeline in ranks]
         assert len(set(torch.cat(labels).tolist())) == 18

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.sampling import derived_seed, epoch_order, sample_generator, steps_in_epoch
+from pipelines.sampling import batches_in_epoch, derived_seed, epoch_order, sample_generator
 from pipelines.spec import AUGMENTATIONS, ViewSpec
 
 
@@ -94,8 +94,8 @@ def test_orders_are_permutations_that_differ() -> None:
 
 
 def test_steps_are_the_same_on_every_rank() -> None:
-    assert steps_in_epoch(103, 10, 2) == 5
-    assert steps_in_epoch(99, 10, 2) == 4
+    assert batches_in_epoch(103, 10, 2) == 5
+    assert batches_in_epoch(99, 10, 2) == 4
 
 
 def test_another_solarize_threshold_is_refused() -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from vicreg_fast.commands import common
+from vicreg_fast.commands.live_view import LiveView
 from vicreg_fast.errors import VICRegFastError
 
 if TYPE_CHECKING:
-    from vicreg_fast.training.loop import Progress, Trainer
+    from vicreg_fast.training.loop import Trainer
 
 
 @click.command(name="pretrain")
@@ -63,7 +64,7 @@ def command(
                 manifest = load_manifest(where, progress=advance)
             if manifest.skipped:
                 click.echo(f"vicreg-fast: {manifest.summary()}", err=True)
-            with common.StopRequest() as stop, _LiveView() as view:
+            with common.StopRequest() as stop, LiveView() as view:
                 trainer = pretrain(
                     recipe, manifest, run, on, on_start=view.start, on_step=view.update, stop=stop
                 )
@@ -75,53 +76,7 @@ def command(
         raise click.exceptions.Exit(stop.exit_code)
 
 
-class _LiveView:
-    """A rich progress line with the terms, the rate and the ETA; silent where stderr is not a terminal."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.first_step = 0
-        self.seconds_before = 0.0
-        console = common.stderr_console()
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("", total=None, epoch=0, numbers="")
-
-    def __enter__(self) -> "_LiveView":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def start(self, trainer: "Trainer") -> None:
-        self.first_step, self.seconds_before = trainer.step, trainer.seconds
-        if 0 < trainer.step < trainer.total_steps:
-            click.echo(f"going on from step {trainer.step} of {trainer.total_steps}", err=True)
-        self._progress.update(self._task, completed=trainer.step, total=trainer.total_steps)
-
-    def update(self, progress: "Progress") -> None:
-        m = progress.metrics
-        if m is None:
-            self._progress.update(self._task, completed=progress.step, epoch=progress.epoch)
-            return
-        numbers = (
-            f"loss {m['loss']:.3f} (inv {m['invariance']:.3f} var {m['variance']:.3f} "
-            f"cov {m['covariance']:.3f})  "
-            f"σ {m['std_mean']:.2f}  lr {m['learning_rate']:.2g}  {m['pairs_per_second']:.0f} pairs/s"
-        )
-        self._progress.update(self._task, completed=progress.step, epoch=progress.epoch, numbers=numbers)
-
-
-def _tell(trainer: "Trainer", folder: Path, view: _LiveView, *, stopped: bool) -> None:
+def _tell(trainer: "Trainer", folder: Path, view: LiveView, *, stopped: bool) -> None:
     steps = trainer.step - view.first_step
     seconds = trainer.seconds - view.seconds_before
     at = f"step {trainer.step} of {trainer.total_steps}"

@@ -68,7 +68,7 @@ class Trainer:
         except BaseException:
             self.close()
             raise
-        self.steps_per_epoch = self.views.steps_per_epoch
+        self.steps_per_epoch = self.views.batches_per_epoch
         self.total_steps = planned_steps(recipe, self.steps_per_epoch)
         self.step = 0
         self.seconds = 0.0
