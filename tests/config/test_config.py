@@ -158,7 +158,8 @@ def test_the_fingerprint_ignores_the_name_and_nothing_else() -> None:
         "epochs": 2, "max_steps": 5, "optimizer": "sgd", "base_lr": 0.1, "momentum": 0.8, "weight_decay": 0.1,
         "trust_coefficient": 0.1, "warmup_epochs": 1.0, "final_lr_factor": 0.1, "precision": "fp32",
         "channels_last": False, "compile": True, "seed": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
-        "probe_size": 8,
+        "probe_size": 8, "decoder_cache": "off", "accumulate": 2, "capture": "off", "keep_checkpoints": 3,
+        "checkpoint_every_minutes": 1.0, "collapse_patience": 0,
     }  # fmt: skip
     assert set(changed) == set(Recipe.model_fields) - {"name"}
     prints = {recipe.replace(**{key: value}).fingerprint() for key, value in changed.items()}
@@ -175,3 +176,10 @@ def test_importing_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'numpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_micro_batches_divide_the_batch() -> None:
+    assert Recipe(batch_size=12, accumulate=6).accumulate == 6
+    for accumulate in (5, 12):
+        with pytest.raises(UsageError, match=f"accumulate = {accumulate} does not divide batch_size = 12"):
+            Recipe().replace(batch_size=12, accumulate=accumulate)
