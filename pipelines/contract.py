@@ -53,11 +53,12 @@ class BatchContract:
 
 
 class ViewPipeline(Protocol):
-    """An endless, resumable stream of ViewBatch; every epoch is the data set once, shuffled anew, its last
-    short batch dropped."""
+    """An endless, resumable stream of ViewBatch; every epoch is the data set once, shuffled anew, what
+    is left over from whole steps dropped."""
 
     contract: BatchContract
     batches_per_epoch: int
+    """Of this rank; a multiple of the batches that a step takes."""
     name: str
     """`dali` or `torchvision`."""
 

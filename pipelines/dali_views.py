@@ -71,12 +71,13 @@ class DaliViews:
         device: torch.device,
         rank: int = 0,
         world_size: int = 1,
+        batches_per_step: int = 1,
     ) -> None:
         require_dali()
-        manifest.require_batch(batch_size, world_size)
+        manifest.require_batch(batch_size, world_size, batches_per_step)
         self.manifest = manifest
         self.contract = BatchContract(batch_size=batch_size, image_size=image_size, device=device)
-        self.batches_per_epoch = batches_in_epoch(len(manifest), batch_size, world_size)
+        self.batches_per_epoch = batches_in_epoch(len(manifest), batch_size, world_size, batches_per_step)
         self.position = Position(
             pipeline=self.name,
             data=manifest.fingerprint,
@@ -86,6 +87,7 @@ class DaliViews:
             seed=seed,
             rank=rank,
             world_size=world_size,
+            batches_per_step=batches_per_step,
         )
         longest_shard = -(-len(manifest) // world_size)
         self._padded_batches = -(-longest_shard // batch_size) - self.batches_per_epoch

@@ -57,13 +57,15 @@ def make_views(
     device: torch.device | str,
     rank: int = 0,
     world_size: int = 1,
+    batches_per_step: int = 1,
 ) -> ViewPipeline:
     """A pipeline of two views.
 
     `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes
-    (torchvision) or threads (DALI), 0 for the cores at most 16; batches come on `device`. Raises UsageError
-    for an unknown augmentation or kind and for DALI where it is not installed, DataError when the set is
-    smaller than a batch.
+    (torchvision) or threads (DALI), 0 for the cores at most 16; batches come on `device`. An epoch has a
+    multiple of `batches_per_step` batches, so that a step which takes several never spans two epochs. Raises
+    UsageError for an unknown augmentation or kind and for DALI where it is not installed, DataError when the
+    set is smaller than the batches of a step.
     """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"augmentation {augmentation!r}: must be {' or '.join(AUGMENTATIONS)}")
@@ -81,4 +83,5 @@ def make_views(
         device=torch.device(device),
         rank=rank,
         world_size=world_size,
+        batches_per_step=batches_per_step,
     )

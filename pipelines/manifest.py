@@ -79,17 +79,19 @@ class Manifest:
             f"`vicreg-fast data check {self.root}` lists them"
         )
 
-    def require_batch(self, batch_size: int, world_size: int = 1) -> None:
-        """Raises DataError unless every one of `world_size` ranks has `batch_size` images, and pretraining
-        two."""
+    def require_batch(self, batch_size: int, world_size: int = 1, batches_per_step: int = 1) -> None:
+        """Raises DataError unless every one of `world_size` ranks has the images of one step,
+        `batches_per_step` batches of `batch_size`, and pretraining two."""
         if len(self) < 2:
             raise DataError(
                 f"{self.root}: one usable image; pretraining needs at least 2, and a whole batch of them"
             )
-        if len(self) < batch_size * world_size:
+        parts = world_size * batches_per_step
+        if len(self) < batch_size * parts:
+            most = len(self) // parts * parts or len(self)
             raise DataError(
-                f"{self.root}: {len(self)} usable images are less than a batch of {batch_size * world_size}; "
-                f"set batch_size to {len(self)} or less (--set batch_size={len(self)})"
+                f"{self.root}: {len(self)} usable images are less than a batch of {batch_size * parts}; "
+                f"set batch_size to {most} or less (--set batch_size={most})"
             )
 
     def images_by_class(self) -> dict[str, int]:

@@ -22,6 +22,7 @@ class Position:
     seed: int
     rank: int
     world_size: int
+    batches_per_step: int = 1
     epoch: int = 0
     step: int = 0
     """Below the steps of an epoch: after an epoch's last batch it is 0 of the next."""
@@ -44,7 +45,7 @@ class Position:
         for field in fields(self):
             if field.name in ("epoch", "step"):
                 continue
-            mine, its = getattr(self, field.name), state.get(field.name)
+            mine, its = getattr(self, field.name), state.get(field.name, _BEFORE.get(field.name))
             if mine != its:
                 raise CheckpointError(
                     f"loader state: {_WORDS[field.name]} {its!r} is not this run's {mine!r}; {_MEND}"
@@ -65,4 +66,7 @@ _WORDS = {
     "seed": "seed",
     "rank": "rank",
     "world_size": "world size",
+    "batches_per_step": "number of batches a step",
 }
+_BEFORE: dict[str, Any] = {"batches_per_step": 1}
+"""Of a state that was written before there was the field."""

@@ -28,6 +28,6 @@ def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def batches_in_epoch(count: int, batch_size: int, world_size: int) -> int:
-    """Whole local batches that every rank has in an epoch."""
-    return count // world_size // batch_size
+def batches_in_epoch(count: int, batch_size: int, world_size: int, batches_per_step: int = 1) -> int:
+    """Whole local batches that every rank has in an epoch, of whole steps."""
+    return count // world_size // (batch_size * batches_per_step) * batches_per_step

@@ -139,11 +139,12 @@ class TorchvisionViews:
         device: torch.device,
         rank: int = 0,
         world_size: int = 1,
+        batches_per_step: int = 1,
     ) -> None:
-        manifest.require_batch(batch_size, world_size)
+        manifest.require_batch(batch_size, world_size, batches_per_step)
         self.manifest = manifest
         self.contract = BatchContract(batch_size=batch_size, image_size=image_size, device=device)
-        self.batches_per_epoch = batches_in_epoch(len(manifest), batch_size, world_size)
+        self.batches_per_epoch = batches_in_epoch(len(manifest), batch_size, world_size, batches_per_step)
         self.position = Position(
             pipeline=self.name,
             data=manifest.fingerprint,
@@ -153,6 +154,7 @@ class TorchvisionViews:
             seed=seed,
             rank=rank,
             world_size=world_size,
+            batches_per_step=batches_per_step,
         )
         self._loader: DataLoader[ViewBatch | Failure] | None = DataLoader(
             _Batches(manifest, augmentation, image_size, seed),

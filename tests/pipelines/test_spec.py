@@ -96,6 +96,8 @@ def test_orders_are_permutations_that_differ() -> None:
 def test_steps_are_the_same_on_every_rank() -> None:
     assert batches_in_epoch(103, 10, 2) == 5
     assert batches_in_epoch(99, 10, 2) == 4
+    assert batches_in_epoch(103, 10, 2, 2) == 4
+    assert batches_in_epoch(39, 10, 1, 4) == 0
 
 
 def test_another_solarize_threshold_is_refused() -> None:
