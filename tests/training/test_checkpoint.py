@@ -16,6 +16,7 @@ import torch
 from vicreg_fast.config import FREE_ON_RESUME, Recipe
 from vicreg_fast.errors import CheckpointError
 from vicreg_fast.training.checkpoint import (
+    FORMAT_VERSION,
     checkpoint_recipe,
     load_checkpoint,
     require_same_recipe,
@@ -205,11 +206,18 @@ def test_code_in_a_pickle_is_not_run(legacy: bool, tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "made-by-a-pickle").exists()
 
 
-def test_a_newer_one_is_refused_with_the_mend(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vicreg_fast.training.checkpoint.FORMAT_VERSION", 2)
+@pytest.mark.parametrize(
+    ("change", "mend"),
+    [(1, "a newer version of vicreg-fast; upgrade"), (-1, "an older version of vicreg-fast; start anew")],
+)
+def test_one_of_another_version_is_refused_with_the_mend(
+    change: int, mend: str, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = "vicreg_fast.training.checkpoint.FORMAT_VERSION"
+    monkeypatch.setattr(version, FORMAT_VERSION + change)
     save_checkpoint(saved, content(1.0))
     monkeypatch.undo()
-    refused(saved, "newer version of vicreg-fast; upgrade to read it")
+    refused(saved, f"is of {mend}")
 
 
 @pytest.mark.parametrize("recipe", [None, {"epochs": 0}, {"hologram": 1}, "text"])
@@ -233,6 +241,10 @@ def test_what_does_not_change_the_training_may_differ(tmp_path: Path) -> None:
         "pipeline": "dali",
         "log_every_steps": 1,
         "checkpoint_every_steps": 2,
+        "checkpoint_every_minutes": 3.0,
+        "keep_checkpoints": 4,
+        "decoder_cache": "off",
+        "capture": "off",
         "probe_size": 8,
     }
     assert set(free) == FREE_ON_RESUME

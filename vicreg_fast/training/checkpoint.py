@@ -14,7 +14,7 @@ from vicreg_fast.config import FREE_ON_RESUME, Recipe
 from vicreg_fast.errors import CheckpointError, UsageError
 
 FORMAT = "vicreg-fast checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -69,6 +69,19 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise CheckpointError(f"{path}: is not a vicreg-fast checkpoint (it has no version)")
     if version > FORMAT_VERSION:
         raise CheckpointError(f"{path}: is of a newer version of vicreg-fast; upgrade to read it")
+    if version < FORMAT_VERSION:
+        raise CheckpointError(f"{path}: is of an older version of vicreg-fast; start anew with another --out")
+    return content
+
+
+def checkpoint_to_resume(path: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """The checkpoint that a run of `recipe` goes on from, or None where there is none. Raises CheckpointError
+    when it is of another recipe or unreadable.
+    """
+    if not path.exists():
+        return None
+    content = load_checkpoint(path)
+    require_same_recipe(checkpoint_recipe(content, path), recipe, path)
     return content
 
 
