@@ -29,9 +29,10 @@ class StepTimer:
 
     def __init__(self, trainer: Trainer, workers: int) -> None:
         self._trainer = trainer
+        trainer.train_step.hold_learning_rate(0.0)
         self._batches = iter(trainer.views)
         self._discard = PREFETCHED_BATCHES_A_WORKER * workers + 1
-        self._cached: ViewBatch = next(self._batches)
+        self._cached = self._next()
 
     def windows(self, mode: Mode, *, steps_per_window: int, windows: int) -> Windows:
         for _ in range(self._discard if mode != "compute-only" else 1):
@@ -49,16 +50,20 @@ class StepTimer:
         return Windows(seconds=tuple(seconds), loader_wait_seconds=tuple(waits))
 
     def _one(self, mode: Mode) -> float:
-        """One step; returns the seconds it waited for its batch."""
+        """One step; returns the seconds it waited for its batches."""
         if mode == "compute-only":
-            self._trainer.train_step(self._cached, 0.0)
+            self._trainer.train_step(self._cached)
             return 0.0
         asked = time.perf_counter()
-        batch = next(self._batches)
+        batches = self._next()
         waited = time.perf_counter() - asked
         if mode == "end-to-end":
-            self._trainer.train_step(batch, 0.0)
+            self._trainer.train_step(batches)
         return waited
+
+    def _next(self) -> list[ViewBatch]:
+        """A step's micro-batches."""
+        return [next(self._batches) for _ in range(self._trainer.recipe.accumulate)]
 
     def _synchronize(self) -> None:
         if self._trainer.device.type == "cuda":

@@ -21,6 +21,7 @@ from vicreg_fast.loss import VICRegLoss, vicreg_loss
 from vicreg_fast.training.capture_guard import HostSyncError, forbid_host_sync, imagined_cuda
 from vicreg_fast.training.step import TrainingStep
 
+CUDA = torch.device("cuda", 0)
 FORMS = ("gram", "covariance")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PRECISIONS: dict[str, tuple[str, Callable[[], AbstractContextManager[None]]]] = {
@@ -103,6 +104,7 @@ def _recipe(**options: Any) -> Recipe:
         "expander": "16-24",
         "batch_size": 6,
         "precision": "fp32",
+        "capture": "off",  # what is looked at is the step that would be captured
     }
     return Recipe(**(settings | options))
 
@@ -119,10 +121,10 @@ def test_the_whole_step(optimizer: str, forward: str, precision: str) -> None:
     device, imagined = PRECISIONS[precision]
     with imagined():
         recipe = _recipe(optimizer=optimizer, forward=forward, precision=precision)
-        step, batch = TrainingStep(recipe, torch.device(device)), _batch(device)
-        step(batch, 0.1)  # the first makes the optimiser's state
+        step, batch = TrainingStep(recipe, torch.device(device), steps_per_epoch=100), _batch(device)
+        step([batch])  # the first makes the optimiser's state
         with forbid_host_sync():
-            step(batch, 0.1)
+            step([batch])
 
 
 @pytest.mark.parametrize("forward", ["separate", "joint"])
@@ -131,7 +133,7 @@ def test_the_forward_under_cudas_autocast(precision: str, forward: str) -> None:
     """Where copies to the host are seen, which a step on the CPU does not show."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     with imagined_cuda(autocast=True), torch.no_grad():
-        step, batch = TrainingStep(_recipe(forward=forward), torch.device("cuda:0")), _batch("cuda:0")
+        step, batch = TrainingStep(_recipe(forward=forward), CUDA, steps_per_epoch=100), _batch("cuda:0")
         with forbid_host_sync(), torch.autocast("cuda", dtype):
             x, y = step.network(step._prepared(batch.view_1), step._prepared(batch.view_2))
             loss, _ = step.loss(x, y)
@@ -142,10 +144,10 @@ def test_the_forward_under_cudas_autocast(precision: str, forward: str) -> None:
 @pytest.mark.parametrize("loss_form", FORMS)
 def test_the_step_in_either_form(loss_form: str) -> None:
     with imagined_cuda():
-        step, batch = TrainingStep(_recipe(loss_form=loss_form), torch.device("cuda:0")), _batch("cuda:0")
-        step(batch, 0.1)
+        step, batch = TrainingStep(_recipe(loss_form=loss_form), CUDA, steps_per_epoch=100), _batch("cuda:0")
+        step([batch])
         with forbid_host_sync():
-            step(batch, 0.1)
+            step([batch])
 
 
 def _faulty(fault: Callable[[Tensor], object]) -> Callable[[Tensor, Tensor], Any]:
@@ -169,18 +171,18 @@ def _faulty(fault: Callable[[Tensor], object]) -> Callable[[Tensor, Tensor], Any
 )
 def test_a_loss_that_waits_fails_the_step(fault: Callable[[Tensor], object], operation: str) -> None:
     with imagined_cuda():
-        step = TrainingStep(_recipe(), torch.device("cuda:0"), loss=_faulty(fault))
+        step = TrainingStep(_recipe(), CUDA, steps_per_epoch=100, loss=_faulty(fault))
         batch = _batch("cuda:0")
         with forbid_host_sync(), pytest.raises(HostSyncError, match=operation):
-            step(batch, 0.1)
+            step([batch])
 
 
 def test_a_batch_on_the_host_fails_the_step() -> None:
     """A captured step reads its batch from buffers on the device."""
     with imagined_cuda():
-        step, batch = TrainingStep(_recipe(), torch.device("cuda:0")), _batch("cpu")
+        step, batch = TrainingStep(_recipe(), CUDA, steps_per_epoch=100), _batch("cpu")
         with forbid_host_sync(), pytest.raises(HostSyncError, match="copies from cpu to cuda"):
-            step(batch, 0.1)
+            step([batch])
 
 
 def test_a_loss_scaler_waits() -> None:

@@ -81,8 +81,9 @@ class _ImaginedDevice(TorchDispatchMode):
     """Mends two places where FakeTensorMode alone needs a GPU.
 
     Autograd asks a CUDA tensor's device for its streams. So, where the device is `hidden`, torch's C++ code
-    is told `meta`, of which it asks nothing; Python's `Tensor.device` goes on to say `cuda`. And fused SGD
-    has no implementation for tensors without values: as it returns nothing, doing nothing is one.
+    is told `meta`, of which it asks nothing; Python's `Tensor.device` goes on to say `cuda`. And the fused
+    optimisers have no implementation for tensors without values: as they return nothing, doing nothing is
+    one.
     """
 
     def __init__(self, *, hidden: bool) -> None:
@@ -91,7 +92,7 @@ class _ImaginedDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func.overloadpacket is aten._fused_sgd_:
+        if func.overloadpacket in (aten._fused_sgd_, aten._fused_adamw_):
             return None
         if self.hidden:
             if func is torch.ops.prim.device.default:

@@ -23,7 +23,7 @@ from vicreg_fast.loss import VICRegTerms
 from vicreg_fast.training.checkpoint import save_checkpoint
 from vicreg_fast.training.optimizers import build_optimizer
 from vicreg_fast.training.run_folder import RunFolder
-from vicreg_fast.training.schedule import planned_steps, recipe_learning_rate
+from vicreg_fast.training.schedule import planned_steps
 from vicreg_fast.training.step import LossFunction, TrainingStep
 
 Metrics = dict[str, float | int]
@@ -64,7 +64,13 @@ class Trainer:
             device=device,
         )
         try:
-            self.train_step = TrainingStep(recipe, device, loss=loss, make_optimizer=make_optimizer)
+            self.train_step = TrainingStep(
+                recipe,
+                device,
+                steps_per_epoch=self.views.batches_per_epoch,
+                loss=loss,
+                make_optimizer=make_optimizer,
+            )
         except BaseException:
             self.close()
             raise
@@ -99,8 +105,7 @@ class Trainer:
             waited_from = time.perf_counter()
             batch = next(batches)
             self.loader_wait_seconds += time.perf_counter() - waited_from
-            rate = recipe_learning_rate(self.recipe, self.step, self.steps_per_epoch)
-            loss, terms = self.train_step(batch, rate)
+            loss, terms = self.train_step([batch])
             self.step += 1
             self._latest = (loss, terms)
             self.seconds = seconds_before + (time.perf_counter() - window_start)
@@ -116,7 +121,7 @@ class Trainer:
                     "step": self.step,
                     "epoch": self.step / self.steps_per_epoch,
                     **dict(zip(("loss", *terms._fields), values, strict=True)),
-                    "learning_rate": rate,
+                    "learning_rate": float(self.train_step.learning_rate),
                     "pairs_per_second": (self.step - window_step) * self.recipe.batch_size / elapsed,
                     "loader_wait_share": (self.loader_wait_seconds - window_wait) / elapsed,
                     "seconds": self.seconds,

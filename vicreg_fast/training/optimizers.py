@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from vicreg_fast.config import Recipe
 from vicreg_fast.training.lars import LARS
@@ -22,7 +22,7 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
         )
     groups = decay_groups(recipe, params)
     if recipe.optimizer == "adamw":
-        return optim.AdamW(groups, lr=0.0, fused=True)
+        return optim.AdamW(groups, lr=0.0, fused=True, capturable=params[0].device.type == "cuda")
     return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
 
 
@@ -34,6 +34,24 @@ def decay_groups(recipe: Recipe, params: list[nn.Parameter]) -> list[dict[str, A
     ]
 
 
-def set_learning_rate(optimizer: optim.Optimizer, rate: float) -> None:
+def takes_tensor_rate(optimizer: optim.Optimizer) -> bool:
+    """Whether it reads its learning rate on the device: LARS, and torch's fused kernels."""
+    return isinstance(optimizer, LARS) or bool(optimizer.defaults.get("fused"))
+
+
+def set_learning_rate(optimizer: optim.Optimizer, rate: float | Tensor) -> None:
+    """With a tensor, which later holds other rates, once is enough."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def load_optimizer_state(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    """Loads what the optimiser learnt; its options stay those it was made with.
+
+    torch would replace the learning rate's tensor by a copy, and `capturable` by that of the device it was
+    saved from.
+    """
+    options = [{name: group[name] for name in optimizer.defaults} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)

@@ -1,22 +1,31 @@
-"""One training step: normalise, two forwards, loss, backward, optimiser.
+"""One training step: normalise, two forwards, loss, backward, schedule, optimiser.
 
 What a bench scenario changes is passed in: the loss, the optimiser, the precision, the memory format. The
 recipe's own are the defaults, so that `pretrain` and the bench run the same code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn, optim
+from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import record_function
 
 from pipelines.contract import ViewBatch
 from vicreg_fast.config import Recipe
+from vicreg_fast.distributed import SINGLE, Ranks
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegLoss, VICRegTerms
 from vicreg_fast.model import Normalize, TwoViewNetwork, build_network
-from vicreg_fast.training.optimizers import build_optimizer, set_learning_rate
+from vicreg_fast.training.optimizers import (
+    build_optimizer,
+    load_optimizer_state,
+    set_learning_rate,
+    takes_tensor_rate,
+)
+from vicreg_fast.training.schedule import Schedule
 
 LossFunction = Callable[[Tensor, Tensor], tuple[Tensor, VICRegTerms]]
 """(N, D) embeddings twice → the scalar to minimise and its terms, detached."""
@@ -39,11 +48,11 @@ def recipe_loss(recipe: Recipe) -> LossFunction:
 
 
 class TrainingStep:
-    """Network, loss and optimiser on one device. Calling it with a batch trains one step and returns the loss
-    and its terms.
+    """Network, loss, optimiser and schedule on one device, and on every rank of a process group. Calling it
+    with a step's micro-batches trains one step and returns the loss and its terms.
 
-    Nothing is read back to the host: the returned tensors stay on the device. Raises UsageError when the
-    recipe asks for what the device cannot do.
+    Nothing is read back to the host: the returned tensors stay on the device. An optimiser that takes its
+    rate from Python has its schedule on the CPU, where reading it waits for nothing.
     """
 
     def __init__(
@@ -51,42 +60,93 @@ class TrainingStep:
         recipe: Recipe,
         device: torch.device,
         *,
+        steps_per_epoch: int,
         loss: LossFunction | None = None,
         make_optimizer: Callable[[Recipe, nn.Module], optim.Optimizer] = build_optimizer,
+        ranks: Ranks = SINGLE,
+        capture: Literal["auto", "on", "off"] | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        """`capture` is the recipe's unless given; `dtype` is that of weights and images. With several ranks
+        the process group must be the default one, which the loss exchanges over. Raises UsageError when the
+        recipe asks for what the device cannot do.
+        """
         if recipe.precision == "fp16" and device.type != "cuda":
             raise UsageError(
                 f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or precision=fp32"
             )
         self.recipe = recipe
         self.device = device
+        self.ranks = ranks
+        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         torch.manual_seed(recipe.seed)
-        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.memory_format = memory_format
-        self.network: TwoViewNetwork = build_network(recipe).to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.network: TwoViewNetwork = build_network(recipe)
+        self.network.to(device=device, dtype=dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
         self.network.train()
-        self.normalize = Normalize().to(device)
+        self.normalize = Normalize(dtype).to(device)
         self.loss = loss or recipe_loss(recipe)
         self.optimizer = make_optimizer(recipe, self.network)
+        self._rate_on_device = takes_tensor_rate(self.optimizer)
+        self.schedule = Schedule(
+            recipe, steps_per_epoch, device if self._rate_on_device else torch.device("cpu")
+        )
+        if self._rate_on_device:
+            set_learning_rate(self.optimizer, self.schedule.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self._forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self.network
-        if recipe.compile:
-            self._forward = torch.compile(self.network)
+        self._forward = self._wrapped()
 
-    def __call__(self, batch: ViewBatch, learning_rate: float) -> tuple[Tensor, VICRegTerms]:
-        """`batch` is uint8 on any device. Returns detached 0-d tensors."""
-        set_learning_rate(self.optimizer, learning_rate)
-        view_1, view_2 = (self._prepared(view) for view in (batch.view_1, batch.view_2))
+    @property
+    def step_count(self) -> Tensor:
+        """0-d int64: steps done."""
+        return self.schedule.step_count
+
+    @property
+    def learning_rate(self) -> Tensor:
+        """0-d float32: the rate of the last step, 0 before the first."""
+        return self.schedule.learning_rate
+
+    def hold_learning_rate(self, rate: float) -> None:
+        """Every later step has this rate, whatever the schedule says."""
+        self.schedule.hold(rate)
+
+    def __call__(self, batches: Sequence[ViewBatch]) -> tuple[Tensor, VICRegTerms]:
+        """`batches` are the recipe's `accumulate` micro-batches of this rank, uint8 on any device. Returns
+        the mean of their losses and of their terms over all ranks: detached 0-d tensors.
+        """
+        if len(batches) != self.recipe.accumulate:
+            raise ValueError(f"{len(batches)} micro-batches given; accumulate = {self.recipe.accumulate}")
+        return self._train([(batch.view_1, batch.view_2) for batch in batches])
+
+    def _train(self, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, VICRegTerms]:
+        # To None, so that the first backward writes gradients where it would else have to add to zeros; in a
+        # capture, so that they belong to the graph.
+        self.network.zero_grad(set_to_none=True)
+        results = []
+        for place, views in enumerate(batches):
+            with self._exchange(last=place == len(batches) - 1):
+                with record_function("forward"):
+                    loss, terms = self._loss_of(*views)
+                results.append((loss.detach(), *terms))
+                with record_function("backward"):
+                    self.scaler.scale(loss / len(batches) if len(batches) > 1 else loss).backward()
+        with record_function("optimizer"):
+            self.schedule.advance()
+            if not self._rate_on_device:
+                set_learning_rate(self.optimizer, float(self.schedule.learning_rate))
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if len(results) == 1:
+            return results[0][0], terms
+        loss, *means = (torch.stack(values).mean() for values in zip(*results, strict=True))
+        return loss, VICRegTerms(*means)
+
+    def _loss_of(self, view_1: Tensor, view_2: Tensor) -> tuple[Tensor, VICRegTerms]:
+        images_1, images_2 = self._prepared(view_1), self._prepared(view_2)
         with self._autocast():
-            z_1, z_2 = self._forward(view_1, view_2)
+            z_1, z_2 = self._forward(images_1, images_2)
             # Inside autocast, so that a loss of plain operations gets what the official code's gets; ours
             # switches it off.
-            loss, terms = self.loss(z_1, z_2)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss.detach(), terms
+            return self.loss(z_1, z_2)
 
     def _prepared(self, view: Tensor) -> Tensor:
         images: Tensor = self.normalize(view.to(self.device, non_blocking=True))
@@ -96,15 +156,38 @@ class TrainingStep:
         dtype = AUTOCAST_DTYPES.get(self.recipe.precision)
         return torch.autocast(self.device.type, dtype) if dtype is not None else nullcontext()
 
+    def _exchange(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Ranks average the gradients of a step once, in the backward of its last micro-batch."""
+        return nullcontext() if last or self._parallel is None else self._parallel.no_sync()
+
+    def _wrapped(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The network as the step calls it. `self.network` stays bare: a checkpoint's names are the same
+        however it was trained."""
+        self._parallel: DistributedDataParallel | None = None
+        if self.ranks.world_size > 1:
+            self._parallel = DistributedDataParallel(
+                self.network,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                process_group=self.ranks.group,
+                gradient_as_bucket_view=True,
+                # The buffers are running statistics, which no forward in training reads. With SyncBatchNorm
+                # ranks have the same; without, rank 0's are those that are saved, either way.
+                broadcast_buffers=False,
+            )
+        network: nn.Module = self._parallel or self.network
+        return torch.compile(network) if self.recipe.compile else network
+
     def state_dict(self) -> dict[str, Any]:
-        """Network, optimiser and scaler: tensors, numbers and strings only."""
+        """Network, optimiser, scaler and schedule: tensors, numbers and strings only."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.schedule.load_state_dict(state["schedule"])
