@@ -1,61 +1,20 @@
 """A run in its folder: what is written when, and what of it survives a stop, a failure and a kill."""
 
-import json
 import math
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from pipelines.manifest import Manifest
+from tests.training.runs import assert_same_weights, metrics, run, weights
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, TrainingError
 from vicreg_fast.loss import VICRegTerms
 from vicreg_fast.training import step as step_module
 from vicreg_fast.training.checkpoint import load_checkpoint
-from vicreg_fast.training.loop import Trainer, pretrain
-from vicreg_fast.training.run_folder import RunFolder
-
-CPU = torch.device("cpu")
-CLOCK = {"pairs_per_second", "loader_wait_share", "seconds"}
-
-
-def run(recipe: Recipe, manifest: Manifest, path: Path, stop_at: int | None = None) -> Trainer:
-    at = 0
-
-    def note(progress: Any) -> None:
-        nonlocal at
-        at = progress.step
-
-    with RunFolder(path, recipe) as folder:
-        return pretrain(
-            recipe, manifest, folder, CPU, on_step=note, stop=lambda: stop_at is not None and at >= stop_at
-        )
-
-
-def metrics(path: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
-
-
-def weights(path: Path) -> dict[str, Tensor]:
-    network: dict[str, Tensor] = load_checkpoint(path / "checkpoint.pt")["train_step"]["network"]
-    return network
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("pipeline", ["torchvision", "dali"])
@@ -88,7 +47,7 @@ def test_checkpoints_come_at_epochs_ends_and_every_so_many_steps(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(
-        "vicreg_fast.training.loop.save_checkpoint", lambda _, state: saved.append(state["step"])
+        "vicreg_fast.training.checkpoint_writer.save_checkpoint", lambda _, state: saved.append(state["step"])
     )
     run(tiny.replace(max_steps=10), manifest, tmp_path / "a")
     assert saved == [4, 8, 10]
@@ -167,49 +126,3 @@ def test_a_folder_of_another_recipe_is_refused_and_kept(
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt: was trained with width = 4, not 8"):
         run(tiny.replace(max_steps=1, width=8), manifest, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before["checkpoint.pt"]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-import torch
-from pipelines.manifest import load_manifest
-from vicreg_fast.config import load_recipe
-from vicreg_fast.training.loop import pretrain
-from vicreg_fast.training.run_folder import RunFolder
-torch.set_num_threads(1)
-recipe = load_recipe(sys.argv[1])
-with RunFolder(Path(sys.argv[3]), recipe) as folder:
-    pretrain(recipe, load_manifest(sys.argv[2]), folder, torch.device("cpu"))
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_is_the_run_never_killed(
-    tiny: Recipe, images: Path, tmp_path: Path
-) -> None:
-    recipe = tiny.replace(pipeline="dali", epochs=15, log_every_steps=1, checkpoint_every_steps=1)
-    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-
-    def start(path: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(images), str(path)]
-        return subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": ""})
-
-    whole = start(tmp_path / "whole")
-    draw, path = random.Random(0), tmp_path / "killed"
-    for target in (9, 31):
-        process = start(path)
-        log, until = path / "metrics.jsonl", time.monotonic() + 120
-        while not log.exists() or log.read_bytes().count(b"\n") < target:
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < until
-            time.sleep(0.002)
-        time.sleep(draw.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert load_checkpoint(path / "checkpoint.pt")["step"] >= target - 1
-    assert start(path).wait(120) == 0
-    assert whole.wait(120) == 0
-    assert [line["step"] for line in metrics(path)] == list(range(1, 61))
-    assert metrics(path) == metrics(tmp_path / "whole")
-    assert_same_weights(path, tmp_path / "whole")

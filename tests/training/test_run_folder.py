@@ -29,8 +29,7 @@ def refused(kind: type[VICRegFastError], reason: str, path: Path, recipe: Recipe
 
 def test_a_new_folder_is_made_with_the_recipe_in_it(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
-    with RunFolder(path, Recipe(seed=3)) as folder:
-        assert folder.load(Recipe(seed=3)) is None
+    with RunFolder(path, Recipe(seed=3)):
         assert list(contents(path)) == ["recipe.toml"]
     assert load_recipe(str(path / "recipe.toml")) == Recipe(seed=3)
     with RunFolder(path, Recipe(seed=3)):

@@ -44,7 +44,7 @@ def command(
     """
     from pipelines.factory import resolve_pipeline
     from pipelines.manifest import load_manifest
-    from vicreg_fast.training.loop import pretrain
+    from vicreg_fast.training.pretrain import pretrain
     from vicreg_fast.training.run_folder import RunFolder
 
     on = common.choose_device(device)

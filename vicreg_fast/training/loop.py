@@ -1,28 +1,29 @@
-"""The loop: batches through the step, on schedule, with metrics, checkpoints and a clean stop.
+"""The loop: batches through the step, with metrics, guards and a clean stop.
 
-A `Trainer` is a run in memory: what it is given decides every number it makes. `pretrain` gives it a folder,
-so that it can be killed at any moment and go on from its last checkpoint: on a CPU with bitwise the weights
-of a run never killed.
+A `Trainer` is a run in memory: what it is given decides every number it makes.
+`vicreg_fast.training.pretrain` gives it a folder.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn, optim
+from torch.profiler import record_function
 
-from pipelines.contract import ViewPipeline
+from pipelines.contract import ViewBatch, ViewPipeline
 from pipelines.factory import make_views
 from pipelines.manifest import Manifest
 from vicreg_fast.config import Recipe
-from vicreg_fast.errors import CheckpointError, TrainingError
+from vicreg_fast.distributed import SINGLE, Ranks
+from vicreg_fast.distributed.control import Agreement, gather_states
+from vicreg_fast.errors import CheckpointError, TrainingError, UsageError
 from vicreg_fast.loss import VICRegTerms
-from vicreg_fast.training.checkpoint import save_checkpoint
+from vicreg_fast.training.health import CollapseGuard
 from vicreg_fast.training.optimizers import build_optimizer
-from vicreg_fast.training.run_folder import RunFolder
 from vicreg_fast.training.schedule import planned_steps
 from vicreg_fast.training.step import LossFunction, TrainingStep
 
@@ -37,10 +38,15 @@ class Progress:
     total_steps: int
     epoch: int
     metrics: Metrics | None = None
+    asked_to_save: bool = False
+    """Some rank asked for a checkpoint at this step."""
 
 
 class Trainer:
-    """A pretraining run in memory: pipeline, step and position. Close it when done."""
+    """A pretraining run in memory, this rank's part of it: pipeline, step and position. Close it when done.
+
+    Several ranks make their trainers, and call `run`, `state_dict` and `load_state_dict`, alike.
+    """
 
     def __init__(
         self,
@@ -48,39 +54,54 @@ class Trainer:
         manifest: Manifest,
         device: torch.device,
         *,
+        ranks: Ranks = SINGLE,
         loss: LossFunction | None = None,
         make_optimizer: Callable[[Recipe, nn.Module], optim.Optimizer] = build_optimizer,
     ) -> None:
+        """Raises UsageError when the recipe's batch does not divide among the ranks, or the device cannot do
+        what it asks for; DataError when the set is smaller than a batch.
+        """
         self.recipe = recipe
         self.device = device
+        self.ranks = ranks
         self.views: ViewPipeline = make_views(
             recipe.pipeline,
             manifest,
             augmentation=recipe.augmentation,
             image_size=recipe.image_size,
-            batch_size=recipe.batch_size,
+            batch_size=local_batch_size(recipe, ranks.world_size),
+            batches_per_step=recipe.accumulate,
+            decoder_cache=recipe.decoder_cache,
             seed=recipe.seed,
             workers=recipe.workers,
             device=device,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
         )
+        self.steps_per_epoch = self.views.batches_per_epoch // recipe.accumulate
         try:
             self.train_step = TrainingStep(
                 recipe,
                 device,
-                steps_per_epoch=self.views.batches_per_epoch,
+                steps_per_epoch=self.steps_per_epoch,
                 loss=loss,
                 make_optimizer=make_optimizer,
+                ranks=ranks,
             )
         except BaseException:
             self.close()
             raise
-        self.steps_per_epoch = self.views.batches_per_epoch
         self.total_steps = planned_steps(recipe, self.steps_per_epoch)
         self.step = 0
         self.seconds = 0.0
         """Training time so far, over all the sessions of the run, in wall seconds."""
         self.loader_wait_seconds = 0.0
+        self.saved_step = 0
+        """The step of the run's last checkpoint, which is `pretrain`'s to write."""
         self.last_loss = math.nan
+        self.smoothed_loss = math.nan
+        """An exponential moving average over the logged losses, by which the best checkpoint is chosen."""
+        self.guard = CollapseGuard(patience=recipe.collapse_patience, gamma=recipe.gamma)
         self._latest: tuple[torch.Tensor, VICRegTerms] | None = None
 
     def run(
@@ -89,23 +110,26 @@ class Trainer:
         until: int | None = None,
         on_step: Callable[[Progress], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
+        save: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Trains up to step `until` (the end by default). Returns False when `stop` asked for an earlier end,
-        after a whole step.
+        after a whole step. `stop` and `save` are asked before each step, on every rank; of several ranks all
+        act on the answer of any, at the same step, one step later.
 
-        Raises TrainingError when a logged loss is not finite, DataError when an image cannot be read.
+        Raises TrainingError when a logged loss is not finite or the embeddings collapsed, DataError when an
+        image cannot be read.
         """
         end = self.total_steps if until is None else min(until, self.total_steps)
         batches = iter(self.views)
+        agreement = Agreement(self.ranks, questions=2)
         window_start, window_wait, window_step = time.perf_counter(), self.loader_wait_seconds, self.step
         seconds_before = self.seconds
         while self.step < end:
-            if stop():
+            stop_now, save_now = agreement.ask(stop(), save())
+            if stop_now:
+                agreement.settle()
                 return False
-            waited_from = time.perf_counter()
-            batch = next(batches)
-            self.loader_wait_seconds += time.perf_counter() - waited_from
-            loss, terms = self.train_step([batch])
+            loss, terms = self.train_step(self._next_batches(batches))
             self.step += 1
             self._latest = (loss, terms)
             self.seconds = seconds_before + (time.perf_counter() - window_start)
@@ -113,21 +137,23 @@ class Trainer:
             if self.step % self.recipe.log_every_steps == 0 or self.step == self.total_steps:
                 # The one place that reads from the device: everything before it is in flight until here.
                 values = self._read_finite()
+                rate = float(self.train_step.learning_rate)
                 now = time.perf_counter()
                 elapsed = now - window_start
                 self.seconds = seconds_before + elapsed
-                self.last_loss = values[0]
+                self._note_loss(values[0])
                 metrics = {
                     "step": self.step,
                     "epoch": self.step / self.steps_per_epoch,
                     **dict(zip(("loss", *terms._fields), values, strict=True)),
-                    "learning_rate": float(self.train_step.learning_rate),
+                    "learning_rate": rate,
                     "pairs_per_second": (self.step - window_step) * self.recipe.batch_size / elapsed,
                     "loader_wait_share": (self.loader_wait_seconds - window_wait) / elapsed,
                     "seconds": self.seconds,
                 }
                 window_start, window_wait, window_step = now, self.loader_wait_seconds, self.step
                 seconds_before = self.seconds
+                self.guard(metrics)
             if on_step is not None:
                 on_step(
                     Progress(
@@ -135,10 +161,24 @@ class Trainer:
                         total_steps=self.total_steps,
                         epoch=(self.step - 1) // self.steps_per_epoch,
                         metrics=metrics,
+                        asked_to_save=save_now,
                     )
                 )
+        agreement.settle()
         self.seconds = seconds_before + (time.perf_counter() - window_start)
         return True
+
+    def _next_batches(self, batches: Iterator[ViewBatch]) -> list[ViewBatch]:
+        waited_from = time.perf_counter()
+        with record_function("pipeline"):
+            found = [next(batches) for _ in range(self.recipe.accumulate)]
+        self.loader_wait_seconds += time.perf_counter() - waited_from
+        return found
+
+    def _note_loss(self, loss: float) -> None:
+        self.last_loss = loss
+        before = loss if math.isnan(self.smoothed_loss) else self.smoothed_loss
+        self.smoothed_loss = 0.9 * before + 0.1 * loss
 
     def _read_finite(self) -> list[float]:
         """The last step's loss and terms, on the host."""
@@ -169,29 +209,47 @@ class Trainer:
                 f"first {wrong[0]}; {self._mend()}"
             )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything the rest of the run depends on. Raises TrainingError rather than save a run whose loss
-        or weights are not finite."""
+    def state_dict(self) -> dict[str, Any] | None:
+        """On rank 0 everything that the rest of the run depends on, every rank's part of it; None on the
+        others. Tensors may be those that the next step changes.
+
+        Raises TrainingError rather than give a run whose loss or weights are not finite.
+        """
         self._require_finite()
+        on_gpu = self.device.type == "cuda"
+        mine = {
+            "views": self.views.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if on_gpu else None,
+        }
+        gathered = gather_states(mine, self.ranks)
+        if gathered is None:
+            return None
         return {
             "recipe": self.recipe.model_dump(),
             "step": self.step,
             "seconds": self.seconds,
+            "smoothed_loss": self.smoothed_loss,
             "train_step": self.train_step.state_dict(),
             "pipeline": self.views.name,
-            "views": self.views.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "ranks": gathered,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises CheckpointError when the state is of another pipeline, data set or network."""
+        """Rank 0's `state_dict`, on every rank. Where the number of ranks is another than the state's, the
+        state must stand at the beginning of an epoch.
+
+        Raises CheckpointError when the state is of another pipeline, data set or network, or cannot be taken
+        over by so many ranks.
+        """
         if state["pipeline"] != self.views.name:
             raise CheckpointError(
                 f"the checkpoint was trained with the {state['pipeline']} pipeline and this run has "
                 f"{self.views.name}; use --pipeline {state['pipeline']}, or another --out"
             )
-        self.views.load_state_dict(state["views"])
+        same_world = len(state["ranks"]) == self.ranks.world_size
+        own = state["ranks"][self.ranks.rank if same_world else 0]
+        self.views.load_state_dict(own["views"])
         try:
             self.train_step.load_state_dict(state["train_step"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -201,63 +259,23 @@ class Trainer:
                 "choose another --out, or ask for the same recipe"
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
-        torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+        self.smoothed_loss = state["smoothed_loss"]
+        torch.set_rng_state(own["rng"].cpu())
+        if own["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda_rng"].cpu(), self.device)
 
     def close(self) -> None:
         self.views.close()
 
 
-def pretrain(
-    recipe: Recipe,
-    manifest: Manifest,
-    folder: RunFolder,
-    device: torch.device,
-    *,
-    on_start: Callable[[Trainer], None] | None = None,
-    on_step: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Trainer:
-    """Runs the recipe in its folder, from its checkpoint if it has one, to its end or until `stop`. Returns
-    the closed trainer.
-
-    A checkpoint is written at every epoch's end, every `checkpoint_every_steps`, at a stop and at the end.
-    Raises what `Trainer` and `RunFolder` raise; a TrainingError then names the last good checkpoint too.
-    """
-    saved = folder.load(recipe)
-    trainer = Trainer(recipe, manifest, device)
-    try:
-        if saved is not None:
-            trainer.load_state_dict(saved)
-        folder.start_metrics(trainer.step)
-        saved_at = trainer.step
-        if on_start is not None:
-            on_start(trainer)
-
-        def save() -> None:
-            nonlocal saved_at
-            save_checkpoint(folder.checkpoint_file, trainer.state_dict())
-            saved_at = trainer.step
-
-        def after_step(progress: Progress) -> None:
-            if progress.metrics is not None:
-                folder.log(progress.metrics)
-            if on_step is not None:
-                on_step(progress)
-            every = recipe.checkpoint_every_steps
-            if trainer.step % trainer.steps_per_epoch == 0 or (every and trainer.step % every == 0):
-                save()
-
-        try:
-            trainer.run(on_step=after_step, stop=stop)
-            if trainer.step != saved_at:
-                save()
-        except TrainingError as error:
-            last = f"the last good checkpoint, of step {saved_at}, is {folder.checkpoint_file}"
-            raise TrainingError(
-                f"{error}; {last if folder.checkpoint_file.exists() else 'there is no checkpoint yet'}"
-            ) from error
-    finally:
-        trainer.close()
-    return trainer
+def local_batch_size(recipe: Recipe, world_size: int) -> int:
+    """Images of one micro-batch on one rank. Raises UsageError when the batch does not divide so."""
+    parts = recipe.accumulate * world_size
+    if recipe.batch_size % parts or recipe.batch_size < 2 * world_size * recipe.accumulate:
+        among = f"{world_size} ranks" + (f" × accumulate = {recipe.accumulate}" * (recipe.accumulate > 1))
+        nearest = max(2, round(recipe.batch_size / parts)) * parts
+        raise UsageError(
+            f"batch_size = {recipe.batch_size} does not divide among {among} into two images or more each; "
+            f"use --set batch_size={nearest}"
+        )
+    return recipe.batch_size // parts

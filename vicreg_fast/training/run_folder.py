@@ -7,11 +7,11 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, UsageError
-from vicreg_fast.training.checkpoint import checkpoint_recipe, load_checkpoint, require_same_recipe
+from vicreg_fast.training.checkpoint import require_same_recipe
 
 
 class RunFolder:
@@ -82,15 +82,6 @@ class RunFolder:
             os.fsync(self._lock.fileno())
         except OSError as error:
             raise CheckpointError(f"{self.recipe_file}: cannot be written ({error.strerror})") from error
-
-    def load(self, recipe: Recipe) -> dict[str, Any] | None:
-        """The checkpoint to go on from, or None at the start. Raises CheckpointError when it is of another
-        recipe or unreadable."""
-        if not self.checkpoint_file.exists():
-            return None
-        content = load_checkpoint(self.checkpoint_file)
-        require_same_recipe(checkpoint_recipe(content, self.checkpoint_file), recipe, self.checkpoint_file)
-        return content
 
     def start_metrics(self, from_step: int) -> None:
         """Opens `metrics.jsonl` for appending, without the lines of steps that were lost with a killed
