@@ -56,10 +56,11 @@ def run(environment: dict[str, str]) -> Run:
 
 
 def refused(done: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
-    """It ended with that code and one line on stderr that holds those words, and no traceback."""
+    """It ended with that code and one line on stderr that holds those words, and no traceback. What a run
+    tells of its steps before is not counted."""
     assert done.returncode == code, (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("step ")]
     assert len(lines) == 1, done.stderr
     for word in words:
         assert word in lines[0], (word, lines[0])
