@@ -22,7 +22,10 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
         )
     groups = decay_groups(recipe, params)
     if recipe.optimizer == "adamw":
-        return optim.AdamW(groups, lr=0.0, fused=True, capturable=params[0].device.type == "cuda")
+        adamw = optim.AdamW(groups, lr=0.0, fused=True, capturable=params[0].device.type == "cuda")
+        # Its fused kernel is the same either way, and the warm-up of a capture is no mistake.
+        adamw._warned_capturable_if_run_uncaptured = True
+        return adamw
     return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
 
 

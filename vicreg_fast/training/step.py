@@ -18,7 +18,8 @@ from vicreg_fast.config import Recipe
 from vicreg_fast.distributed import SINGLE, Ranks
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegLoss, VICRegTerms
-from vicreg_fast.model import Normalize, TwoViewNetwork, build_network
+from vicreg_fast.model import Normalize, TwoViewNetwork, build_network, convert_sync_batchnorm
+from vicreg_fast.training.capture import CapturedStep, CudaRecorder, Recorder, Views, capture_obstacle
 from vicreg_fast.training.optimizers import (
     build_optimizer,
     load_optimizer_state,
@@ -66,10 +67,11 @@ class TrainingStep:
         ranks: Ranks = SINGLE,
         capture: Literal["auto", "on", "off"] | None = None,
         dtype: torch.dtype = torch.float32,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`capture` is the recipe's unless given; `dtype` is that of weights and images. With several ranks
-        the process group must be the default one, which the loss exchanges over. Raises UsageError when the
-        recipe asks for what the device cannot do.
+        """`capture` is the recipe's unless given; `dtype` is that of weights and images; `recorder` takes the
+        place of CUDA graphs, on any device. With several ranks the process group must be the default one,
+        which the loss exchanges over. Raises UsageError when the recipe asks for what the device cannot do.
         """
         if recipe.precision == "fp16" and device.type != "cuda":
             raise UsageError(
@@ -82,6 +84,8 @@ class TrainingStep:
         torch.manual_seed(recipe.seed)
         self.network: TwoViewNetwork = build_network(recipe)
         self.network.to(device=device, dtype=dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
+        if recipe.sync_batchnorm:
+            convert_sync_batchnorm(self.network, ranks)
         self.network.train()
         self.normalize = Normalize(dtype).to(device)
         self.loss = loss or recipe_loss(recipe)
@@ -93,7 +97,14 @@ class TrainingStep:
         if self._rate_on_device:
             set_learning_rate(self.optimizer, self.schedule.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self._forward = self._wrapped()
+        self._captured = self._capturing(capture or recipe.capture, recorder)
+        self._parallel: DistributedDataParallel | None = None
+        self._wrap()
+
+    @property
+    def capture_note(self) -> str | None:
+        """One line: why the step is not captured although that was allowed, on a GPU; else None."""
+        return self._captured.note if self._captured is not None else self._obstacle
 
     @property
     def step_count(self) -> Tensor:
@@ -115,12 +126,14 @@ class TrainingStep:
         """
         if len(batches) != self.recipe.accumulate:
             raise ValueError(f"{len(batches)} micro-batches given; accumulate = {self.recipe.accumulate}")
+        if self._captured is not None:
+            return self._captured(batches)
         return self._train([(batch.view_1, batch.view_2) for batch in batches])
 
-    def _train(self, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, VICRegTerms]:
+    def _train(self, batches: Sequence[Views]) -> tuple[Tensor, VICRegTerms]:
         # To None, so that the first backward writes gradients where it would else have to add to zeros; in a
         # capture, so that they belong to the graph.
-        self.network.zero_grad(set_to_none=True)
+        self._drop_gradients()
         results = []
         for place, views in enumerate(batches):
             with self._exchange(last=place == len(batches) - 1):
@@ -160,22 +173,64 @@ class TrainingStep:
         """Ranks average the gradients of a step once, in the backward of its last micro-batch."""
         return nullcontext() if last or self._parallel is None else self._parallel.no_sync()
 
-    def _wrapped(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """The network as the step calls it. `self.network` stays bare: a checkpoint's names are the same
-        however it was trained."""
-        self._parallel: DistributedDataParallel | None = None
+    def _wrap(self) -> None:
+        """Makes `_forward`, the network as the step calls it. `network` stays bare: a checkpoint's names are
+        the same however it was trained.
+        """
         if self.ranks.world_size > 1:
-            self._parallel = DistributedDataParallel(
-                self.network,
-                device_ids=[self.device] if self.device.type == "cuda" else None,
-                process_group=self.ranks.group,
-                gradient_as_bucket_view=True,
-                # The buffers are running statistics, which no forward in training reads. With SyncBatchNorm
-                # ranks have the same; without, rank 0's are those that are saved, either way.
-                broadcast_buffers=False,
-            )
+            # It keeps the stream that it is made on for its gradients, which has to be the capture's.
+            make = self._make_parallel
+            self._parallel = make() if self._recorder is None else self._recorder.eagerly(make)
         network: nn.Module = self._parallel or self.network
-        return torch.compile(network) if self.recipe.compile else network
+        self._forward = torch.compile(network) if self.recipe.compile else network
+
+    def _make_parallel(self) -> DistributedDataParallel:
+        return DistributedDataParallel(
+            self.network,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            process_group=self.ranks.group,
+            gradient_as_bucket_view=True,
+            # Running statistics, which no forward in training reads. With SyncBatchNorm ranks have the same;
+            # without, rank 0's are those that are saved, broadcast or not.
+            broadcast_buffers=False,
+        )
+
+    def _capturing(self, wanted: str, recorder: Recorder | None) -> CapturedStep | None:
+        """None where the step is not to be captured, or cannot be, which `_obstacle` then tells of."""
+        self._obstacle: str | None = None
+        self._recorder = None
+        if wanted == "off":
+            return None
+        obstacle = None if recorder else capture_obstacle(self.recipe, self.device, self.optimizer)
+        if obstacle is not None:
+            if wanted == "on":
+                raise UsageError(f"capture = 'on': {obstacle}; use capture=auto or capture=off")
+            if self.device.type == "cuda":
+                self._obstacle = f"the step runs eagerly: {obstacle}"
+            return None
+        self._recorder = recorder or CudaRecorder(self.device)
+        return CapturedStep(
+            self._train,
+            self.device,
+            self._recorder,
+            ranks=self.ranks,
+            required=wanted == "on",
+            release=self._drop_gradients,
+            recover=self._recover,
+        )
+
+    def _drop_gradients(self) -> None:
+        self.network.zero_grad(set_to_none=True)
+
+    def _recover(self) -> None:
+        """After a step that was broken off before anything of it was computed: the scaler may have counted
+        it, and DistributedDataParallel may wait for gradients.
+        """
+        self._drop_gradients()
+        scaler = self.scaler
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaler.is_enabled())
+        self.scaler.load_state_dict(scaler.state_dict())
+        self._wrap()
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser, scaler and schedule: tensors, numbers and strings only."""
@@ -191,3 +246,5 @@ class TrainingStep:
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
+        if self._captured is not None:
+            self._captured.forget()  # loading an optimiser's state gives it other tensors
