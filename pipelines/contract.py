@@ -21,12 +21,15 @@ class ViewBatch(NamedTuple):
     view_2: torch.Tensor
     """(n, 3, S, S) uint8, channels_last."""
     label: torch.Tensor
-    """(n,) int64; −1 where the data set has no labels."""
+    """(n,) int64, always on the CPU, as pretraining does not read it; −1 where the data set has no labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchContract:
-    """The declared shape, dtype, layout and device of every ViewBatch of a pipeline."""
+    """The declared shape, dtype, layout and device of the views of every ViewBatch of a pipeline.
+
+    A view on a GPU may be read by what is queued on the stream that was current when the batch was taken.
+    """
 
     batch_size: int
     image_size: int
@@ -50,6 +53,8 @@ class BatchContract:
             raise ValueError(
                 f"label: {tuple(batch.label.shape)} {batch.label.dtype} is not ({self.batch_size},) int64"
             )
+        if batch.label.device.type != "cpu":
+            raise ValueError(f"label: device {batch.label.device} is not cpu")
 
 
 class ViewPipeline(Protocol):

@@ -9,25 +9,21 @@ random numbers, and its checkpoint restores them.
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from pipelines.contract import BatchContract, ViewBatch
+from pipelines.dali_graph import decoder_cache_mib, views_pipeline
 from pipelines.manifest import Manifest
 from pipelines.position import Position
-from pipelines.sampling import batches_in_epoch, derived_seed, epoch_order
-from pipelines.spec import AUGMENTATIONS
+from pipelines.sampling import batches_in_epoch
 from pipelines.torchvision_views import Failure, undecodable
+from pipelines.transfer import SideStream
 from vicreg_fast.errors import CheckpointError, DataError, UsageError
 
-PREFETCH = 2
-"""Batches made ahead."""
-HW_DECODER_LOAD = 0.65
-"""Share of the JPEGs for a GPU's dedicated decoder, where it has one; the rest goes to its other cores."""
-ORDER = -1
-"""In place of an epoch, when deriving the seed of the reader's first order."""
+DecoderCache = Literal["auto", "off"]
 
 
 def dali_is_importable() -> bool:
@@ -72,6 +68,7 @@ class DaliViews:
         rank: int = 0,
         world_size: int = 1,
         batches_per_step: int = 1,
+        decoder_cache: DecoderCache = "auto",
     ) -> None:
         require_dali()
         manifest.require_batch(batch_size, world_size, batches_per_step)
@@ -94,7 +91,9 @@ class DaliViews:
         self._threads = max(1, workers)
         self._checkpoint: bytes | None = None
         self._pipeline: Any = None
-        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        on_gpu = device.type == "cuda"
+        self._cache_mib = decoder_cache_mib(manifest) if on_gpu and decoder_cache == "auto" else 0
+        self._side = SideStream(device) if on_gpu else None
         self._closed = False
 
     def __iter__(self) -> Iterator[ViewBatch]:
@@ -107,7 +106,7 @@ class DaliViews:
         try:
             if self._pipeline is None:
                 self._pipeline = self._started()
-            if self.position.step == 0 and self.position.epoch > 0:
+            if self.position.step == 0 and self.position.epoch > self.position.began_at_epoch:
                 for _ in range(self._padded_batches):
                     self._drop_batch()
             batch = self._take_batch()
@@ -118,59 +117,59 @@ class DaliViews:
         return batch
 
     def _started(self) -> Any:
-        pipeline = self._built()
+        pipeline = views_pipeline(
+            manifest=self.manifest,
+            position=self.position,
+            threads=self._threads,
+            device=self.contract.device,
+            cache_mib=self._cache_mib,
+            checkpoint=self._checkpoint,
+        )
         pipeline.build()
         pipeline.schedule_run()
         return pipeline
 
-    def _built(self) -> Any:
-        """The pipeline's graph, not yet built: that takes the device."""
-        order = epoch_order(len(self.manifest), self.position.seed, ORDER).tolist()
-        return views_pipeline(
-            files=[self.manifest.path(index) for index in order],
-            labels=[self.manifest.labels[index] for index in order],
-            position=self.position,
-            threads=self._threads,
-            device=self.contract.device,
-            checkpoint=self._checkpoint,
-        )
-
     def _drop_batch(self) -> None:
-        self._pipeline.share_outputs()
+        self._share_outputs()
         self._release()
 
     def _take_batch(self) -> ViewBatch:
-        view_1, view_2, label = self._pipeline.share_outputs()
-        batch = ViewBatch(self._copied_view(view_1), self._copied_view(view_2), self._copied_label(label))
-        if self._copies is not None:
-            current = torch.cuda.current_stream(self.contract.device)
-            current.wait_stream(self._copies)
-            for tensor in batch:
-                tensor.record_stream(current)
+        outputs = self._share_outputs()
+        if self._side is None:
+            batch = self._copied(outputs)
+        else:
+            batch = self._side.handed_over(self._side.started(lambda: self._copied(outputs)))
         self._checkpoint = None
         self._release()
         return batch
+
+    def _share_outputs(self) -> Any:
+        """DALI's next outputs. On a GPU the side stream waits for them, which without a stream the host
+        would."""
+        if self._side is None:
+            return self._pipeline.share_outputs()
+        return self._pipeline.share_outputs(cuda_stream=self._side.stream)
 
     def _release(self) -> None:
         self._pipeline.release_outputs()
         self._pipeline.schedule_run()
 
+    def _copied(self, outputs: Any) -> ViewBatch:
+        view_1, view_2, label = outputs
+        labels = torch.from_numpy(np.array(label.as_array())).reshape(-1).to(torch.int64)
+        return ViewBatch(self._copied_view(view_1), self._copied_view(view_2), labels)
+
     def _copied_view(self, output: Any) -> torch.Tensor:
         from nvidia.dali.plugin.pytorch import feed_ndarray
 
         side = self.contract.image_size
-        # On a stream of its own: the copy waits for DALI, and not for the steps that are queued on the
-        # current stream.
-        with torch.cuda.stream(self._copies):
-            view = torch.empty(
-                (self.contract.batch_size, side, side, 3), dtype=torch.uint8, device=self.contract.device
-            )
-            feed_ndarray(output.as_tensor(), view, cuda_stream=self._copies)
+        view = torch.empty(
+            (self.contract.batch_size, side, side, 3), dtype=torch.uint8, device=self.contract.device
+        )
+        # With a stream the copy is only queued, and DALI's buffer waits for it before it is used again.
+        stream = self._side.stream if self._side is not None else None
+        feed_ndarray(output.as_tensor(), view, cuda_stream=stream)
         return view.permute(0, 3, 1, 2)
-
-    def _copied_label(self, output: Any) -> torch.Tensor:
-        label = torch.from_numpy(np.array(output.as_array())).reshape(-1).to(torch.int64)
-        return label.to(self.contract.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and DALI's checkpoint as a uint8 tensor, which is empty at the very start."""
@@ -181,19 +180,16 @@ class DaliViews:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set,
-        run or DALI."""
+        run or DALI.
+
+        DALI's checkpoint is of one shard of its ranks. So where their number changes the graph is built
+        without it, with an order and random numbers that belong to the epoch it begins at.
+        """
         position = self.position.restored(state)
-        checkpoint = state.get("checkpoint")
-        if not (isinstance(checkpoint, torch.Tensor) and checkpoint.dtype == torch.uint8):
-            raise CheckpointError("loader state: DALI's checkpoint is missing; start the run anew")
-        if state.get("dali") != _dali_version():
-            raise CheckpointError(
-                f"loader state: DALI {state.get('dali')} wrote it, and this is {_dali_version()}, "
-                "which cannot read its random numbers; install that version, or start anew"
-            )
+        held = None if self.position.redistributes(state) else _dali_checkpoint(state, position)
         self._stop()
         self.position = position
-        self._checkpoint = checkpoint.cpu().numpy().tobytes() or None
+        self._checkpoint = held
 
     def close(self) -> None:
         """Ends DALI's threads and frees its memory."""
@@ -217,54 +213,19 @@ class DaliViews:
         )
 
 
-def views_pipeline(
-    *,
-    files: list[str],
-    labels: list[int],
-    position: Position,
-    threads: int,
-    device: torch.device,
-    checkpoint: bytes | None,
-) -> Any:
-    """The nvidia.dali.Pipeline of two random views, (n, S, S, 3) uint8 each, and int32 labels on the CPU."""
-    from nvidia.dali import pipeline_def
-
-    from pipelines.dali_ops import fn, random_nodes, render_view, types
-
-    on_gpu = device.type == "cuda"
-    decoder = {"device": "mixed", "hw_decoder_load": HW_DECODER_LOAD} if on_gpu else {"device": "cpu"}
-    specs = AUGMENTATIONS[position.augmentation]
-
-    @pipeline_def
-    def graph() -> Any:
-        encoded, label = fn.readers.file(
-            files=files,
-            labels=labels,
-            shard_id=position.rank,
-            num_shards=position.world_size,
-            shuffle_after_epoch=True,
-            pad_last_batch=True,
-            name="reader",
+def _dali_checkpoint(state: dict[str, Any], position: Position) -> bytes | None:
+    """None at the very start of a stream. Raises CheckpointError when this DALI cannot go on from it."""
+    checkpoint = state.get("checkpoint")
+    at_start = (position.epoch, position.step) == (position.began_at_epoch, 0)
+    usable = isinstance(checkpoint, torch.Tensor) and checkpoint.dtype == torch.uint8
+    if checkpoint is None or not usable or not (checkpoint.numel() or at_start):
+        raise CheckpointError("loader state: DALI's checkpoint is missing; start the run anew")
+    if state.get("dali") != _dali_version():
+        raise CheckpointError(
+            f"loader state: DALI {state.get('dali')} wrote it, and this is {_dali_version()}, "
+            "which cannot read its random numbers; install that version, or start anew"
         )
-        # No orientation from EXIF, as in the official code. No decoding of a region on the GPU: reported to
-        # crash.
-        image = fn.decoders.image(encoded, output_type=types.RGB, adjust_orientation=False, **decoder)
-        shape = fn.peek_image_shape(encoded, adjust_orientation=False)
-        views = [render_view(image, random_nodes(spec, shape), position.image_size, on_gpu) for spec in specs]
-        return *views, label
-
-    return graph(
-        batch_size=position.batch_size,
-        num_threads=threads,
-        device_id=(device.index or 0) if on_gpu else None,
-        # by global rank: a seed by local device repeats the random numbers on every node
-        seed=derived_seed(position.seed, position.rank) % 2**31,
-        prefetch_queue_depth=PREFETCH,
-        exec_dynamic=True,
-        enable_conditionals=True,
-        enable_checkpointing=True,
-        checkpoint=checkpoint,
-    )
+    return checkpoint.cpu().numpy().tobytes() or None
 
 
 def _dali_version() -> str:
@@ -273,4 +234,4 @@ def _dali_version() -> str:
     return str(nvidia.dali.__version__)
 
 
-__all__ = ["DaliViews", "dali_is_importable", "require_dali", "views_pipeline"]
+__all__ = ["DaliViews", "dali_is_importable", "require_dali"]

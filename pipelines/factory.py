@@ -1,12 +1,14 @@
 """Which back end, and the pipeline it makes."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 
 from pipelines.contract import ViewPipeline
-from pipelines.dali_views import DaliViews, dali_is_importable, require_dali
+from pipelines.dali_views import DaliViews, DecoderCache, dali_is_importable, require_dali
 from pipelines.manifest import Manifest
 from pipelines.spec import AUGMENTATIONS
 from pipelines.torchvision_views import TorchvisionViews
@@ -58,21 +60,26 @@ def make_views(
     rank: int = 0,
     world_size: int = 1,
     batches_per_step: int = 1,
+    decoder_cache: DecoderCache = "auto",
 ) -> ViewPipeline:
     """A pipeline of two views.
 
     `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes
-    (torchvision) or threads (DALI), 0 for the cores at most 16; batches come on `device`. An epoch has a
-    multiple of `batches_per_step` batches, so that a step which takes several never spans two epochs. Raises
-    UsageError for an unknown augmentation or kind and for DALI where it is not installed, DataError when the
-    set is smaller than the batches of a step.
+    (torchvision) or threads (DALI), 0 for the cores at most 16; views come on `device`, labels on the
+    CPU. An epoch has a multiple of `batches_per_step` batches, so that a step which takes several never spans
+    two epochs. With `decoder_cache` "auto", DALI on a GPU keeps a set that is small enough decoded in its
+    memory (`pipelines.dali_graph.MOST_CACHE_MIB`). Raises UsageError for an unknown augmentation, kind or
+    cache and for DALI where it is not installed, DataError when the set is smaller than a step's batches.
     """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"augmentation {augmentation!r}: must be {' or '.join(AUGMENTATIONS)}")
+    if decoder_cache not in ("auto", "off"):
+        raise UsageError(f"decoder_cache {decoder_cache!r}: must be auto or off")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {device}: there is no usable CUDA device; use the device cpu")
     name, _ = resolve_pipeline(kind)
-    back_end: type[DaliViews] | type[TorchvisionViews] = DaliViews if name == "dali" else TorchvisionViews
+    back_end: Callable[..., ViewPipeline]
+    back_end = partial(DaliViews, decoder_cache=decoder_cache) if name == "dali" else TorchvisionViews
     return back_end(
         manifest,
         augmentation=augmentation,

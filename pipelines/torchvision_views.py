@@ -20,6 +20,7 @@ from pipelines.manifest import Manifest
 from pipelines.position import Position
 from pipelines.sampling import batches_in_epoch, epoch_order, sample_generator
 from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.transfer import SideStream, copied_ahead
 from pipelines.workers import prepare_worker, worker_context
 from vicreg_fast.errors import DataError
 
@@ -172,6 +173,7 @@ class TorchvisionViews:
             ),  # else each iterator would draw from the global one
         )
         self._batches: Iterator[ViewBatch | Failure] | None = None
+        self._side = SideStream(device) if device.type == "cuda" else None
 
     def __iter__(self) -> Iterator[ViewBatch]:
         while True:
@@ -181,7 +183,8 @@ class TorchvisionViews:
         if self._loader is None:
             raise DataError("the torchvision pipeline was closed and gives no further batch")
         if self._batches is None:
-            self._batches = iter(self._loader)
+            loaded = iter(self._loader)
+            self._batches = copied_ahead(loaded, self._side) if self._side is not None else loaded
         try:
             batch = next(self._batches)
         except RuntimeError as error:
@@ -192,9 +195,6 @@ class TorchvisionViews:
             ) from error
         if isinstance(batch, Failure):
             raise undecodable(batch)
-        device = self.contract.device
-        if device.type == "cuda":
-            batch = ViewBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
         self.position = self.position.after_batch(self.batches_per_epoch)
         return batch
 

@@ -9,16 +9,13 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import torch
 
-from pipelines.dali_views import views_pipeline
 from pipelines.factory import make_views, resolve_pipeline
 from pipelines.manifest import Manifest
-from pipelines.position import Position
 from pipelines.torchvision_views import TorchvisionViews
 from vicreg_fast.errors import UsageError
 
@@ -130,49 +127,3 @@ def test_without_dali_auto_falls_back_and_says_why(one_class_an_image: Manifest)
 def test_with_dali_auto_takes_it() -> None:
     assert resolve_pipeline("auto") == ("dali", None)
     assert resolve_pipeline("torchvision") == ("torchvision", None)
-
-
-def test_the_gpu_graph_keeps_all_but_the_parameters_on_the_device(one_class_an_image: Manifest) -> None:
-    """The graph alone, since to build it takes a device: which operators there are, and that no pixel goes
-    back."""
-    position = Position(
-        pipeline="dali",
-        data="",
-        augmentation="official",
-        image_size=32,
-        batch_size=4,
-        seed=0,
-        rank=0,
-        world_size=1,
-    )
-    graph = views_pipeline(
-        files=[one_class_an_image.path(0)],
-        labels=[0],
-        position=position,
-        threads=1,
-        device=torch.device("cuda", 0),
-        checkpoint=None,
-    )
-    view_1, view_2, label = graph_outputs(graph)
-    assert (view_1.device, view_2.device, label.device) == ("gpu", "gpu", "cpu")
-
-
-def graph_outputs(graph: Any) -> tuple[Any, ...]:
-    graph._build_graph()  # what build() does before it takes a device
-    return tuple(graph._graph_outputs)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
-def test_the_gpu_pipeline_keeps_the_contract_and_resumes(one_class_an_image: Manifest) -> None:
-    options = {"augmentation": "official", "image_size": 32, "batch_size": 5, "seed": 0, "workers": 2}
-    views = make_views("dali", one_class_an_image, device="cuda", **options)  # type: ignore[arg-type]
-    batches = iter(views)
-    for _ in range(3):
-        views.contract.check(next(batches))
-    state = views.state_dict()
-    expected = next(batches)
-    views.load_state_dict(state)
-    for ours, theirs in zip(next(iter(views)), expected, strict=True):
-        assert torch.equal(ours, theirs)
-    views.close()
