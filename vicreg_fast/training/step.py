@@ -4,6 +4,7 @@ What a bench scenario changes is passed in: the loss, the optimiser, the precisi
 recipe's own are the defaults, so that `pretrain` and the bench run the same code.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -27,6 +28,12 @@ from vicreg_fast.training.optimizers import (
     takes_tensor_rate,
 )
 from vicreg_fast.training.schedule import Schedule
+
+_PARAMETERS = inspect.signature(DistributedDataParallel.__init__).parameters
+# torch 2.15 gave it another name, and warns of the old one.
+_NO_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers": False
+}
 
 LossFunction = Callable[[Tensor, Tensor], tuple[Tensor, VICRegTerms]]
 """(N, D) embeddings twice → the scalar to minimise and its terms, detached."""
@@ -192,7 +199,7 @@ class TrainingStep:
             gradient_as_bucket_view=True,
             # Running statistics, which no forward in training reads. With SyncBatchNorm ranks have the same;
             # without, rank 0's are those that are saved, broadcast or not.
-            broadcast_buffers=False,
+            **_NO_BUFFERS,
         )
 
     def _capturing(self, wanted: str, recorder: Recorder | None) -> CapturedStep | None:
