@@ -92,7 +92,8 @@ def _fork_all(ends: dict[str, list[Connection]], folder: Path) -> NoReturn:
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
     import torch._dynamo  # what DistributedDataParallel would import, on every rank
 
-    import vicreg_fast.loss.fused  # noqa: F401
+    import vicreg_fast.loss.fused
+    import vicreg_fast.training.step  # noqa: F401
     from tests.distributed.rounding import round_to_nearest
 
     round_to_nearest()
