@@ -1,0 +1,109 @@
+"""Killed at any moment, a run goes on from its last checkpoint, and ends as one that was never killed."""
+
+import multiprocessing
+import random
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.runs import assert_same_weights, metrics
+from vicreg_fast.config import Recipe, load_recipe
+from vicreg_fast.training.checkpoint import load_checkpoint
+
+KILLS = 30
+LIMIT = 120.0
+"""Seconds that a run may take on a machine that does other things too."""
+
+
+def pretrain_in(recipe_file: Path, images: Path, path: Path, started: Connection) -> None:
+    """A run in a process of its own, which says when it has made everything and goes to its first step."""
+    from pipelines.manifest import load_manifest
+    from vicreg_fast.training.pretrain import pretrain
+    from vicreg_fast.training.run_folder import RunFolder
+
+    torch.set_num_threads(1)
+    recipe = load_recipe(str(recipe_file))
+    with RunFolder(path, recipe) as folder:
+        pretrain(
+            recipe,
+            load_manifest(images),
+            folder,
+            torch.device("cpu"),
+            on_start=lambda _: started.send_bytes(b"started"),
+        )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Starts runs, forked from a process that has imported everything."""
+
+    recipe_file: Path
+    images: Path
+
+    def start(self, path: Path) -> tuple[BaseProcess, Connection]:
+        context = multiprocessing.get_context("forkserver")
+        modules = ["pipelines.torchvision_views", "pipelines.eval_images", "pipelines.dali_ops"]
+        context.set_forkserver_preload([*modules, "vicreg_fast.training.pretrain"])
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=pretrain_in, args=(self.recipe_file, self.images, path, theirs))
+        process.start()
+        theirs.close()
+        return process, ours
+
+    def finished(self, path: Path) -> tuple[float, float]:
+        """Runs to the end. Seconds until the first step, and after it."""
+        began = time.monotonic()
+        process, started = self.start(path)
+        assert started.poll(LIMIT)
+        stepping = time.monotonic()
+        process.join(LIMIT)
+        assert process.exitcode == 0
+        return stepping - began, time.monotonic() - stepping
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_random_moments_change_no_bit(tiny: Recipe, images: Path, tmp_path: Path) -> None:
+    recipe = tiny.replace(
+        pipeline="dali", epochs=6, log_every_steps=1, checkpoint_every_steps=1, keep_checkpoints=3
+    )
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    runs = Runs(tmp_path / "recipe.toml", images)
+    runs.finished(tmp_path / "first")  # what makes the runs imports
+    before, stepping = runs.finished(tmp_path / "whole")
+    draw, kills, run = random.Random(0), 0, 0
+    at: set[int] = set()
+    while kills < KILLS:
+        path = tmp_path / f"run-{run}"
+        process, started = runs.start(path)
+        if kills % 6 == 0:  # while it reads, resumes and builds
+            process.join(draw.uniform(0.0, before))
+        else:
+            assert started.poll(LIMIT)
+            process.join(draw.uniform(0.0, stepping))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        if process.exitcode == -signal.SIGKILL:
+            kills += 1
+            if (path / "checkpoint.pt").exists():
+                at.add(load_checkpoint(path / "checkpoint.pt")["step"])
+        else:
+            assert process.exitcode == 0
+            run += 1
+    runs.finished(tmp_path / f"run-{run}")
+    assert run >= 2  # several runs were killed and came to their end
+    assert len(at) >= 8  # at many places
+    for number in range(run + 1):
+        path = tmp_path / f"run-{number}"
+        assert_same_weights(path, tmp_path / "whole")
+        assert metrics(path) == metrics(tmp_path / "whole")
+        names = sorted(entry.name for entry in (path / "checkpoints").iterdir() if entry.suffix == ".pt")
+        assert names == [f"step-{step:08d}.pt" for step in (22, 23, 24)]
+        for name in (*(f"checkpoints/{n}" for n in names), "best.pt", "checkpoint.pt"):
+            load_checkpoint(path / name)
