@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from vicreg_fast.config import Recipe
+from vicreg_fast.errors import UsageError
 from vicreg_fast.training.optimizers import decay_groups
 
 
@@ -43,7 +44,13 @@ class PerParameterLARS(optim.Optimizer):
 
 
 def per_parameter_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
-    """The recipe's optimiser without foreach or fused kernels; what it computes is the same."""
+    """The recipe's optimiser without foreach or fused kernels; what it computes is the same. Raises
+    UsageError for one of apex's, which are kernels."""
+    if recipe.optimizer in ("apex-fusedsgd", "apex-fusedlamb"):
+        raise UsageError(
+            f"optimizer = {recipe.optimizer!r} has no form without fused kernels to compare with; "
+            "bench takes optimizer=lars, adamw or sgd"
+        )
     params = [p for p in network.parameters() if p.requires_grad]
     if recipe.optimizer == "lars":
         return PerParameterLARS(

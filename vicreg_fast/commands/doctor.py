@@ -1,6 +1,5 @@
 """`vicreg-fast doctor`."""
 
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -137,14 +136,16 @@ def _nccl(version: tuple[int, ...] | None, versions: dict[str, str]) -> Finding:
 
 
 def _apex() -> Finding:
-    """NVIDIA's is known by its compiled module; the index's `apex` is an unrelated Pyramid toolkit."""
-    if importlib.util.find_spec("amp_C") is not None:
-        return Finding(what="apex", found="NVIDIA apex", use="not used in this version", ok=True)
-    if importlib.util.find_spec("apex") is not None:
-        return Finding(
-            what="apex",
-            found="a package named apex that is not NVIDIA's",
-            use="ignored: it is the Pyramid toolkit of that name, or NVIDIA's built without its kernels",
-            ok=False,
-        )
-    return Finding(what="apex", found="missing", use="optional; nothing falls back", ok=True)
+    from vicreg_fast.training.apex import BUILD, find_apex
+
+    found, use, ok = {
+        "kernels": ("NVIDIA apex", "optimizer=apex-fusedsgd and apex-fusedlamb, on a GPU", True),
+        "python-only": ("NVIDIA apex without its kernels", f"not used; {BUILD}", False),
+        "another": (
+            "a package named apex that is not NVIDIA's",
+            f"ignored: it is a toolkit for Pyramid; {BUILD}",
+            False,
+        ),
+        "missing": ("missing", "optional; nothing falls back", True),
+    }[find_apex()]
+    return Finding(what="apex", found=found, use=use, ok=ok)

@@ -5,12 +5,13 @@ from typing import Any
 from torch import Tensor, nn, optim
 
 from vicreg_fast.config import Recipe
+from vicreg_fast.training.apex import build_apex_optimizer
 from vicreg_fast.training.lars import LARS
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
     """Its learning rate is the schedule's to set. Biases and norms get no weight decay, whichever optimiser
-    it is."""
+    it is. Raises UsageError for one of apex's where it cannot be had."""
     params = [p for p in network.parameters() if p.requires_grad]
     if recipe.optimizer == "lars":
         return LARS(
@@ -26,6 +27,8 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
         # Its fused kernel is the same either way, and the warm-up of a capture is no mistake.
         adamw._warned_capturable_if_run_uncaptured = True
         return adamw
+    if recipe.optimizer in ("apex-fusedsgd", "apex-fusedlamb"):
+        return build_apex_optimizer(recipe, groups)
     return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
 
 
