@@ -106,6 +106,75 @@ def test_trouble_between_log_steps_names_the_last_good_checkpoint_and_keeps_it(
     assert all(bool(w.isfinite().all()) for w in weights(tmp_path / "run").values())
 
 
+def collapsed_from(step: int, until: int = 10**6) -> Callable[[Recipe], Any]:
+    real, calls = step_module.recipe_loss, 0
+
+    def make(recipe: Recipe) -> Any:
+        def loss(x: Tensor, y: Tensor) -> tuple[Tensor, VICRegTerms]:
+            nonlocal calls
+            calls += 1
+            value, terms = real(recipe)(x, y)
+            if step <= calls <= until:
+                terms = terms._replace(std_mean=0 * value, dead_fraction=0 * value + 1)
+            return value, terms
+
+        return loss
+
+    return make
+
+
+def test_collapsed_embeddings_end_the_run_at_the_last_good_checkpoint(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.replace(log_every_steps=1, checkpoint_every_steps=1, collapse_patience=4)
+    monkeypatch.setattr(step_module, "recipe_loss", collapsed_from(6))
+    with pytest.raises(TrainingError, match="step 9: the embeddings have collapsed") as caught:
+        run(recipe, manifest, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    assert str(caught.value).endswith(f"the last good checkpoint, of step 5, is {checkpoint}")
+    assert load_checkpoint(checkpoint)["step"] == 5
+    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 9))
+
+
+def test_what_looked_collapsed_and_recovered_is_saved_again(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.replace(log_every_steps=1, checkpoint_every_steps=1, collapse_patience=4)
+    monkeypatch.setattr(step_module, "recipe_loss", collapsed_from(6, until=8))
+    stopped = run(recipe, manifest, tmp_path / "run", stop_at=7)
+    assert (stopped.step, stopped.saved_step) == (7, 5)
+    monkeypatch.setattr(step_module, "recipe_loss", collapsed_from(1, until=3))
+    assert run(recipe, manifest, tmp_path / "run").saved_step == 12
+
+
+def test_checkpoints_by_the_clock(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(
+        "vicreg_fast.training.checkpoint_writer.save_checkpoint", lambda _, state: saved.append(state["step"])
+    )
+    run(tiny.replace(max_steps=3, checkpoint_every_minutes=1e-9), manifest, tmp_path / "always")
+    assert saved == [1, 2, 3]
+    saved.clear()
+    run(tiny.replace(max_steps=3, checkpoint_every_minutes=60.0), manifest, tmp_path / "never")
+    assert saved == [3]
+
+
+def test_the_best_is_the_one_of_the_lowest_loss(tiny: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    recipe = tiny.replace(log_every_steps=1, checkpoint_every_steps=1, keep_checkpoints=12)
+    for stop_at in (4, 9, None):  # the lowest so far is remembered by what is resumed
+        run(recipe, manifest, tmp_path / "run", stop_at)
+    losses = [
+        load_checkpoint(path)["smoothed_loss"]
+        for path in sorted((tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    ]
+    assert len(losses) == 12
+    best = load_checkpoint(tmp_path / "run" / "best.pt")
+    assert best["smoothed_loss"] == min(losses)
+    assert best["step"] == 1 + losses.index(min(losses))
+
+
 def test_trouble_before_any_checkpoint_says_so(
     tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
