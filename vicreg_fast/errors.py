@@ -28,5 +28,9 @@ class TrainingError(VICRegFastError):
     """A run stopped itself: a loss that is not finite, or embeddings that collapsed."""
 
 
+class RankError(VICRegFastError):
+    """The ranks of a run cannot reach each other, or one of them ended."""
+
+
 class RecordError(VICRegFastError):
     """A record cannot be read, or two records cannot be compared."""

@@ -177,8 +177,12 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """130 after SIGINT; 0 after SIGTERM, by which schedulers end a job that has done right."""
-        return 130 if self.signal == signal.SIGINT else 0
+        return stop_exit_code(self.signal)
+
+
+def stop_exit_code(number: signal.Signals | None) -> int:
+    """130 after SIGINT; 0 after SIGTERM, by which schedulers end a job that has done right."""
+    return 130 if number == signal.SIGINT else 0
 
 
 @contextmanager

@@ -1,16 +1,32 @@
 """`vicreg-fast pretrain`."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from vicreg_fast.commands import common
+from vicreg_fast.commands import common, ranks
 from vicreg_fast.commands.live_view import LiveView
-from vicreg_fast.errors import VICRegFastError
+from vicreg_fast.config import Recipe
+from vicreg_fast.errors import RankError, UsageError, VICRegFastError
 
 if TYPE_CHECKING:
+    import torch
+
+    from pipelines.manifest import Manifest
+    from vicreg_fast.distributed import Ranks
+    from vicreg_fast.distributed.environment import RankEnvironment
+    from vicreg_fast.distributed.launch import LaunchPlan
     from vicreg_fast.training.loop import Trainer
+    from vicreg_fast.training.run_folder import RunFolder
+
+
+def _choices(key: str) -> click.Choice[str]:
+    return click.Choice(get_args(Recipe.model_fields[key].annotation))
 
 
 @click.command(name="pretrain")
@@ -25,61 +41,192 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--pipeline",
-    type=click.Choice(["auto", "dali", "torchvision"]),
+    type=_choices("pipeline"),
     help="Who makes the views.  [default: the recipe's, auto: DALI where it is installed]",
 )
+@click.option(
+    "--optimizer", type=_choices("optimizer"), help="Who updates the weights.  [default: the recipe's, lars]"
+)
+@click.option(
+    "--capture",
+    type=_choices("capture"),
+    help="The whole step in one CUDA graph.  [default: the recipe's, auto: where that is possible]",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep the last N checkpoints, and the best.  [default: the recipe's, 1]",
+)
 @common.device_option
+@ranks.launch_options
 def command(
     data: Path | None,
     recipe_name: str | None,
     settings: tuple[str, ...],
     out: Path | None,
     pipeline: str | None,
+    optimizer: str | None,
+    capture: str | None,
+    compiled: bool,
+    keep: int | None,
     device: str,
+    **launching: Any,
 ) -> None:
     """Pretrain a backbone with VICReg.
 
     The same command again goes on where the run stopped, however it stopped. Ctrl-C stops after the step and
-    saves.
+    saves. Started by torchrun, srun or mpirun, each process is one rank of the run.
     """
     from pipelines.factory import resolve_pipeline
-    from pipelines.manifest import load_manifest
-    from vicreg_fast.training.pretrain import pretrain
-    from vicreg_fast.training.run_folder import RunFolder
+    from vicreg_fast.distributed.environment import read_environment
+    from vicreg_fast.distributed.rank_report import is_launched, reporting_to_the_launcher
 
-    on = common.choose_device(device)
-    if pipeline is not None:
-        settings = (*settings, f"pipeline={pipeline}")
-    recipe = common.choose_recipe(recipe_name, settings, on)
-    chosen, fallback = resolve_pipeline(recipe.pipeline)
-    if fallback:
-        click.echo(f"vicreg-fast: the torchvision pipeline is used: {fallback}", err=True)
-    # The folder's recipe names the back end itself: what `auto` finds may differ when the run is resumed.
-    recipe = recipe.replace(pipeline=chosen)
-    folder = out or Path("runs") / recipe.name
-    with RunFolder(folder, recipe) as run:
-        try:
-            where, _ = common.choose_data(data, recipe)
-            with common.progress_bar("checking the images") as advance:
-                manifest = load_manifest(where, progress=advance)
-            if manifest.skipped:
-                click.echo(f"vicreg-fast: {manifest.summary()}", err=True)
-            with common.StopRequest() as stop, LiveView() as view:
-                trainer = pretrain(
-                    recipe, manifest, run, on, on_start=view.start, on_step=view.update, stop=stop
+    short = {"pipeline": pipeline, "optimizer": optimizer, "capture": capture, "keep_checkpoints": keep}
+    settings += tuple(f"{key}={value}" for key, value in short.items() if value is not None)
+    settings += ("compile=true",) * compiled
+    with reporting_to_the_launcher():
+        environment = read_environment(os.environ)
+        on = common.choose_device(device)
+        plan = ranks.plan_launch(ranks.LaunchOptions(**launching), environment, on, device)
+        recipe = common.choose_recipe(recipe_name, settings, on)
+        chosen, fallback = resolve_pipeline(recipe.pipeline)
+        job = Job(
+            # The folder's recipe names the back end itself: what `auto` finds may differ when it is resumed.
+            recipe=recipe.replace(pipeline=chosen),
+            data=data,
+            folder=out or Path("runs") / recipe.name,
+            device=on,
+            environment=environment,
+            # A launched rank's launcher has said it all.
+            talks=(environment is None or environment.rank == 0) and not is_launched(),
+        )
+        if fallback:
+            job.say(f"the torchvision pipeline is used: {fallback}")
+        code = job.train() if plan is None else job.launch(plan)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run, as this process sees it: by itself, as one of its ranks, or as the launcher of ranks."""
+
+    recipe: Recipe
+    data: Path | None
+    folder: Path
+    device: "torch.device"
+    environment: "RankEnvironment | None"
+    talks: bool
+
+    def say(self, line: str) -> None:
+        if self.talks:
+            click.echo(f"vicreg-fast: {line}", err=True)
+
+    def launch(self, plan: "LaunchPlan") -> int:
+        """Starts the ranks and returns the exit code. What a user can have caused is said before."""
+        from vicreg_fast.distributed.launch import launch
+        from vicreg_fast.training.loop import local_batch_size
+        from vicreg_fast.training.run_folder import RunFolder
+
+        if plan.min_nodes == plan.max_nodes:
+            local_batch_size(self.recipe, plan.ranks * plan.max_nodes)
+        if plan.max_nodes == 1:  # of several nodes only rank 0's may open it
+            with RunFolder(self.folder, self.recipe) as run:
+                run.forget_unstarted()
+        self._manifest()
+        stopped_by = launch(plan, ranks.rank_command(), folder=self.folder, tell=self.say)
+        return 0 if stopped_by is None else common.stop_exit_code(stopped_by)
+
+    def train(self) -> int:
+        """Trains, as the only process or as one rank, and returns the exit code."""
+        from vicreg_fast.distributed.process_group import first_on_each_machine, joined_ranks
+        from vicreg_fast.training.pretrain import pretrain
+
+        with joined_ranks(self.environment, self.device) as (those, device):
+            _require_same_recipe(self.recipe, those)
+            with self._run_folder(those) as run:
+                with first_on_each_machine(self.environment, those):
+                    manifest = self._manifest()
+                with common.StopRequest() as stop, LiveView(shown=those.rank == 0) as view:
+
+                    def on_start(trainer: "Trainer") -> None:
+                        self._tell_restart(trainer)
+                        view.start(trainer)
+
+                    trainer = pretrain(
+                        self.recipe,
+                        manifest,
+                        run,
+                        device,
+                        ranks=those,
+                        checkpoint_file=self.folder / "checkpoint.pt",
+                        on_start=on_start,
+                        on_step=view.update,
+                        stop=stop,
+                    )
+        if those.rank == 0:
+            _tell(trainer, self.folder, view)
+        # An agent would start a rank again that does not end with 0.
+        by_agent = self.environment is not None and self.environment.source == "torchrun"
+        return stop.exit_code if trainer.step < trainer.total_steps and stop() and not by_agent else 0
+
+    def _manifest(self) -> "Manifest":
+        from pipelines.manifest import load_manifest
+
+        where, _ = common.choose_data(self.data, self.recipe)
+        with common.progress_bar("checking the images") as advance:
+            manifest = load_manifest(where, progress=advance)
+        if manifest.skipped:
+            self.say(manifest.summary())
+        return manifest
+
+    @contextmanager
+    def _run_folder(self, those: "Ranks") -> "Iterator[RunFolder | None]":
+        """Rank 0's; the other ranks have none."""
+        from vicreg_fast.training.run_folder import RunFolder
+
+        if those.rank != 0:
+            yield None
+            return
+        with RunFolder(self.folder, self.recipe) as run:
+            try:
+                yield run
+            except (VICRegFastError, KeyboardInterrupt) as error:
+                if not isinstance(error, RankError):  # the ranks start again with what is there
+                    run.forget_unstarted()
+                raise
+
+    def _tell_restart(self, trainer: "Trainer") -> None:
+        found = self.environment
+        if found is None or found.rank != 0 or found.restarts == 0:
+            return
+        started = f"restarted ({found.restarts} of {found.max_restarts}): "
+        # The live view goes on with "going on from step ...".
+        goes_on = 0 < trainer.step < trainer.total_steps
+        click.echo(started if goes_on else f"{started}from the beginning", nl=not goes_on, err=True)
+
+
+def _require_same_recipe(recipe: Recipe, those: "Ranks") -> None:
+    """Raises UsageError, on every rank, unless all have the same: they would wait for each other for ever."""
+    from vicreg_fast.distributed.control import share_states
+
+    first, *others = share_states(recipe.model_dump(exclude={"name", "workers"}), those)
+    for rank, other in enumerate(others, start=1):
+        for key, value in first.items():
+            if other[key] != value:
+                raise UsageError(
+                    f"{key} = {value!r} on rank 0 and {other[key]!r} on rank {rank}; "
+                    "give every machine the same command"
                 )
-        except (VICRegFastError, KeyboardInterrupt):
-            run.forget_unstarted()
-            raise
-    _tell(trainer, folder, view, stopped=trainer.step < trainer.total_steps)
-    if trainer.step < trainer.total_steps and stop():
-        raise click.exceptions.Exit(stop.exit_code)
 
 
-def _tell(trainer: "Trainer", folder: Path, view: LiveView, *, stopped: bool) -> None:
+def _tell(trainer: "Trainer", folder: Path, view: LiveView) -> None:
     steps = trainer.step - view.first_step
     seconds = trainer.seconds - view.seconds_before
     at = f"step {trainer.step} of {trainer.total_steps}"
+    stopped = trainer.step < trainer.total_steps
     if steps == 0 and not stopped:
         click.echo(f"{folder}: this run is finished already ({at}); give another --out for a new one")
         return
@@ -87,8 +234,10 @@ def _tell(trainer: "Trainer", folder: Path, view: LiveView, *, stopped: bool) ->
     if stopped:
         click.echo(f"{folder}: stopped at {at} and saved; the same command goes on from there")
     else:
+        ranks_too = f" × {trainer.ranks.world_size} ranks" if trainer.ranks.world_size > 1 else ""
         click.echo(
             f"{folder}: finished {at}; {steps} steps in {seconds:.0f} s ({rate}, "
-            f"{trainer.views.name} pipeline, {trainer.device.type}), last loss {trainer.last_loss:.3f}"
+            f"{trainer.views.name} pipeline, {trainer.device.type}{ranks_too}), "
+            f"last loss {trainer.last_loss:.3f}"
         )
         click.echo(f"next: vicreg-fast linear {folder}")
