@@ -66,25 +66,6 @@ def test_an_epoch_has_each_image_once(kind: str, batch_size: int, one_class_an_i
 
 
 @BOTH
-def test_an_epoch_is_of_whole_steps(kind: str, one_class_an_image: Manifest) -> None:
-    """22 images in batches of 3 are 7 batches, of which steps of 3 batches take 6."""
-    options = {"batch_size": 3, "batches_per_step": 3}
-    pipeline = make(kind, one_class_an_image, **options)
-    assert pipeline.batches_per_epoch == 6
-    epochs = [take(pipeline, 6) for _ in range(2)]
-    for epoch in epochs:
-        assert len(set(torch.cat([batch.label for batch in epoch]).tolist())) == 18
-    state = pipeline.state_dict()
-    assert (state["epoch"], state["step"]) == (2, 0)
-    expected = take(pipeline, 1)[0]
-    pipeline.close()
-    resumed = make(kind, one_class_an_image, **options)
-    resumed.load_state_dict(state)
-    assert same(take(resumed, 1)[0], expected)
-    resumed.close()
-
-
-@BOTH
 def test_labels_belong_to_their_images(kind: str, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -135,7 +135,7 @@ def test_cached_images_give_the_batches_of_decoded_ones(one_class_an_image: Mani
     for cached, decoded in zip(*given, strict=True):
         assert torch.equal(cached.label, decoded.label)
         for ours, theirs in ((cached.view_1, decoded.view_1), (cached.view_2, decoded.view_2)):
-            # a level or two: which of the GPU's decoders takes an image depends on the others of its batch
+            # not bitwise: which of the GPU's decoders takes an image depends on the others of its batch
             assert (ours.int() - theirs.int()).float().abs().mean() < 0.5
 
 

@@ -127,6 +127,7 @@ def test_dali_is_waited_for_by_the_side_stream_and_released_after_the_copies(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
 def test_torchvisions_batches_reach_the_gpu_whole_and_without_waiting(one_class_an_image: Manifest) -> None:
     options: dict[str, Any] = {
@@ -136,7 +137,9 @@ def test_torchvisions_batches_reach_the_gpu_whole_and_without_waiting(one_class_
         "seed": 0,
         "workers": 2,
     }
-    expected = list(islice(iter(make_views("torchvision", one_class_an_image, **options, device="cpu")), 8))
+    on_cpu = make_views("torchvision", one_class_an_image, **options, device="cpu")
+    expected = list(islice(iter(on_cpu), 8))
+    on_cpu.close()
     views = make_views("torchvision", one_class_an_image, **options, device="cuda")
     batches = iter(views)
     given = [next(batches)]

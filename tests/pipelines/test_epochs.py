@@ -1,4 +1,4 @@
-"""A run that goes on with another number of ranks: from an epoch's beginning, and from nowhere else."""
+"""Epochs of whole steps; and a run that goes on with another number of ranks from where an epoch begins."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,35 +23,36 @@ STEPS = 3
 Views = DaliViews | TorchvisionViews
 
 
+def stream(kind: str, manifest: Manifest, **changes: Any) -> Views:
+    """One rank's, worked in this process."""
+    options: dict[str, Any] = {
+        "augmentation": "small-images",
+        "image_size": 16,
+        "batch_size": GLOBAL_BATCH,
+        "seed": 3,
+        "workers": 0,
+        "device": torch.device("cpu"),
+    }
+    return (DaliViews if kind == "dali" else TorchvisionViews)(manifest, **{**options, **changes})
+
+
 @contextmanager
 def ranks(
     kind: str, manifest: Manifest, world_size: int, states: list[dict[str, Any]]
 ) -> Iterator[list[Views]]:
-    """The streams of all ranks, each from its state; no state begins at the start."""
-    streams: list[Views] = [
-        (DaliViews if kind == "dali" else TorchvisionViews)(
-            manifest,
-            augmentation="small-images",
-            image_size=16,
-            batch_size=GLOBAL_BATCH // world_size,
-            seed=3,
-            workers=0,
-            device=torch.device("cpu"),
-            rank=rank,
-            world_size=world_size,
-        )
-        for rank in range(world_size)
-    ]
-    for stream, state in zip(streams, states, strict=False):
-        stream.load_state_dict(state)
+    """The streams of all ranks, each from its state; without states, from the start."""
+    share = {"batch_size": GLOBAL_BATCH // world_size, "world_size": world_size}
+    streams = [stream(kind, manifest, rank=rank, **share) for rank in range(world_size)]
+    for one, state in zip(streams, states, strict=False):
+        one.load_state_dict(state)
     yield streams
-    for stream in streams:
-        stream.close()
+    for one in streams:
+        one.close()
 
 
 def global_batches(streams: list[Views], count: int) -> list[ViewBatch]:
     """What all ranks were given in `count` steps, each step's batches joined in the order of the ranks."""
-    steps = zip(*(islice(iter(stream), count) for stream in streams), strict=True)
+    steps = zip(*(islice(iter(one), count) for one in streams), strict=True)
     return [ViewBatch(*(torch.cat(parts) for parts in zip(*step, strict=True))) for step in steps]
 
 
@@ -67,7 +68,28 @@ def views_by_label(batches: list[ViewBatch]) -> dict[int, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["torchvision", "dali"])
+BOTH = pytest.mark.parametrize("kind", ["torchvision", "dali"])
+
+
+@BOTH
+def test_an_epoch_is_of_whole_steps(kind: str, one_class_an_image: Manifest) -> None:
+    """22 images in batches of 3 are 7 batches, of which steps of 3 batches take 6."""
+    options = {"batch_size": 3, "batches_per_step": 3}
+    whole = stream(kind, one_class_an_image, **options)
+    assert whole.batches_per_epoch == 6
+    views_by_label(list(islice(iter(whole), 6)))
+    state = whole.state_dict()
+    assert (state["epoch"], state["step"]) == (1, 0)
+    expected = list(islice(iter(whole), 6))
+    views_by_label(expected)
+    whole.close()
+    resumed = stream(kind, one_class_an_image, **options)
+    resumed.load_state_dict(state)
+    assert same(list(islice(iter(resumed), 2)), expected[:2])
+    resumed.close()
+
+
+@BOTH
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_another_number_of_ranks_goes_on_from_an_epochs_end(
     kind: str, before: int, after: int, one_class_an_image: Manifest
@@ -78,7 +100,7 @@ def test_another_number_of_ranks_goes_on_from_an_epochs_end(
         unchanged = global_batches(streams, 2 * STEPS)
     with ranks(kind, one_class_an_image, after, [state] * after) as streams:
         new = global_batches(streams, STEPS + 1)
-        within = [stream.state_dict() for stream in streams]
+        within = [one.state_dict() for one in streams]
         new += global_batches(streams, STEPS - 1)
     epochs = [views_by_label(epoch) for epoch in (old, new[:STEPS], new[STEPS:])]
     for first, second in ((0, 1), (1, 2), (0, 2)):
@@ -147,7 +169,7 @@ def test_a_state_from_before_the_field_began_at_the_start() -> None:
 
 
 def test_a_dali_state_that_lost_its_checkpoint_is_refused(one_class_an_image: Manifest) -> None:
-    with ranks("dali", one_class_an_image, 1, []) as (stream,):
-        state = {**stream.state_dict(), "epoch": 1}
-        with pytest.raises(CheckpointError, match="DALI's checkpoint is missing"):
-            stream.load_state_dict(state)
+    views = stream("dali", one_class_an_image)
+    with pytest.raises(CheckpointError, match="DALI's checkpoint is missing"):
+        views.load_state_dict({**views.state_dict(), "epoch": 1})
+    views.close()
