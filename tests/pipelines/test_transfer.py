@@ -1,5 +1,6 @@
 """In which order copies, events and waits are queued, with stand-ins that write it down; and on a GPU."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -98,7 +99,10 @@ def test_dali_is_waited_for_by_the_side_stream_and_released_after_the_copies(
     streams: Streams, one_class_an_image: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import nvidia.dali.plugin.pytorch as plugin
+    from nvidia.dali import Pipeline
 
+    for stood_in_for in (Pipeline.share_outputs, plugin.feed_ndarray):
+        assert "cuda_stream" in inspect.signature(stood_in_for).parameters
     log = streams.log
     output = SimpleNamespace(as_tensor=lambda: None, as_array=lambda: [[7]] * 5)
     pipeline = SimpleNamespace(
