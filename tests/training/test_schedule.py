@@ -1,11 +1,13 @@
-"""The learning rate against the authors' adjust_learning_rate, written out."""
+"""The learning rate against the authors' adjust_learning_rate, written out, and the device's against it."""
 
 import math
 
 import pytest
+import torch
 
 from vicreg_fast.config import Recipe, load_recipe
-from vicreg_fast.training.schedule import learning_rate, planned_steps, recipe_learning_rate
+from vicreg_fast.training.capture_guard import forbid_host_sync, imagined_cuda
+from vicreg_fast.training.schedule import Schedule, learning_rate, planned_steps, recipe_learning_rate
 
 
 def official(step: int, *, epochs: int, loader: int, base_lr: float, batch_size: int) -> float:
@@ -61,3 +63,61 @@ def test_a_run_shorter_than_its_warm_up_and_one_without_any() -> None:
     none = Recipe(epochs=2, warmup_epochs=0)
     assert recipe_learning_rate(none, 0, 10) == none.peak_lr
     assert recipe_learning_rate(Recipe(max_steps=1), 0, 10) == Recipe().peak_lr
+
+
+DEVICE_SCHEDULES = {
+    "warm-up and cosine": (Recipe(epochs=12, warmup_epochs=2), 25),
+    "no warm-up": (Recipe(epochs=6, warmup_epochs=0, final_lr_factor=0.0), 30),
+    "capped": (Recipe(max_steps=230, warmup_epochs=10, base_lr=1.6), 500),
+    "capped, shorter warm-up": (Recipe(max_steps=200, warmup_epochs=0.1), 50),
+    "all warm-up": (Recipe(epochs=2, warmup_epochs=10, batch_size=2048), 60),
+    "one step": (Recipe(max_steps=1), 10),
+    "smoke": (load_recipe("smoke"), 15),
+}
+
+
+@pytest.mark.parametrize("name", DEVICE_SCHEDULES)
+def test_the_schedule_on_the_device_is_pythons_at_every_step(name: str) -> None:
+    recipe, steps_per_epoch = DEVICE_SCHEDULES[name]
+    schedule = Schedule(recipe, steps_per_epoch, torch.device("cpu"))
+    assert float(schedule.learning_rate) == 0.0
+    held = schedule.learning_rate
+    for step in range(planned_steps(recipe, steps_per_epoch) + 3):  # and beyond its end
+        assert int(schedule.step_count) == step
+        with forbid_host_sync():
+            schedule.advance()
+        expected = recipe_learning_rate(recipe, step, steps_per_epoch)
+        assert float(schedule.learning_rate) == pytest.approx(expected, rel=1e-6, abs=0)
+    assert schedule.learning_rate is held
+
+
+def test_the_schedule_copies_nothing_between_devices() -> None:
+    with imagined_cuda():
+        schedule = Schedule(Recipe(), 10, torch.device("cuda", 0))
+        with forbid_host_sync():
+            schedule.advance()
+        assert schedule.learning_rate.device == schedule.step_count.device == torch.device("cuda", 0)
+        assert (schedule.learning_rate.dtype, schedule.step_count.dtype) == (torch.float32, torch.int64)
+
+
+def test_a_schedule_goes_on_where_its_state_was() -> None:
+    recipe = Recipe(epochs=4, warmup_epochs=1)
+    first, second = (Schedule(recipe, 5, torch.device("cpu")) for _ in range(2))
+    for _ in range(7):
+        first.advance()
+    rate = second.learning_rate
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(rate, first.learning_rate)
+    for _ in range(5):
+        first.advance()
+        second.advance()
+        assert torch.equal(rate, first.learning_rate)
+
+
+def test_a_held_rate_stays_and_steps_are_counted() -> None:
+    schedule = Schedule(Recipe(), 10, torch.device("cpu"))
+    schedule.hold(0.125)
+    for _ in range(3):
+        schedule.advance()
+        assert float(schedule.learning_rate) == 0.125
+    assert int(schedule.step_count) == 3
