@@ -11,6 +11,7 @@ import click
 
 from vicreg_fast.commands import common, ranks
 from vicreg_fast.commands.live_view import LiveView
+from vicreg_fast.commands.observers import Observers
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import RankError, UsageError, VICRegFastError
 
@@ -59,6 +60,10 @@ def _choices(key: str) -> click.Choice[str]:
     metavar="N",
     help="Keep the last N checkpoints, and the best.  [default: the recipe's, 1]",
 )
+@click.option("--tensorboard", is_flag=True, help="Also write the numbers for TensorBoard: RUN/tensorboard.")
+@click.option(
+    "--trace", is_flag=True, help="Record steps 20 to 24 of this session with torch.profiler: RUN/trace."
+)
 @common.device_option
 @ranks.launch_options
 def command(
@@ -71,6 +76,8 @@ def command(
     capture: str | None,
     compiled: bool,
     keep: int | None,
+    tensorboard: bool,
+    trace: bool,
     device: str,
     **launching: Any,
 ) -> None:
@@ -82,6 +89,7 @@ def command(
     from pipelines.factory import resolve_pipeline
     from vicreg_fast.distributed.environment import read_environment
     from vicreg_fast.distributed.rank_report import is_launched, reporting_to_the_launcher
+    from vicreg_fast.training.tensorboard import require_tensorboard
 
     short = {"pipeline": pipeline, "optimizer": optimizer, "capture": capture, "keep_checkpoints": keep}
     settings += tuple(f"{key}={value}" for key, value in short.items() if value is not None)
@@ -89,6 +97,8 @@ def command(
     with reporting_to_the_launcher():
         environment = read_environment(os.environ)
         on = common.choose_device(device)
+        if tensorboard:
+            require_tensorboard()
         plan = ranks.plan_launch(ranks.LaunchOptions(**launching), environment, on, device)
         recipe = common.choose_recipe(recipe_name, settings, on)
         chosen, fallback = resolve_pipeline(recipe.pipeline)
@@ -99,6 +109,8 @@ def command(
             folder=out or Path("runs") / recipe.name,
             device=on,
             environment=environment,
+            tensorboard=tensorboard,
+            trace=trace,
             # A launched rank's launcher has said it all.
             talks=(environment is None or environment.rank == 0) and not is_launched(),
         )
@@ -118,6 +130,8 @@ class Job:
     folder: Path
     device: "torch.device"
     environment: "RankEnvironment | None"
+    tensorboard: bool
+    trace: bool
     talks: bool
 
     def say(self, line: str) -> None:
@@ -149,11 +163,14 @@ class Job:
             with self._run_folder(those) as run:
                 with first_on_each_machine(self.environment, those):
                     manifest = self._manifest()
-                with common.StopRequest() as stop, LiveView(shown=those.rank == 0) as view:
+                observers = Observers(
+                    self.folder, device, rank=those.rank, tensorboard=self.tensorboard, trace=self.trace
+                )
+                with common.StopRequest() as stop, observers:
 
                     def on_start(trainer: "Trainer") -> None:
                         self._tell_restart(trainer)
-                        view.start(trainer)
+                        observers.start(trainer)
 
                     trainer = pretrain(
                         self.recipe,
@@ -163,11 +180,12 @@ class Job:
                         ranks=those,
                         checkpoint_file=self.folder / "checkpoint.pt",
                         on_start=on_start,
-                        on_step=view.update,
+                        on_step=observers.update,
                         stop=stop,
                     )
         if those.rank == 0:
-            _tell(trainer, self.folder, view)
+            _tell(trainer, self.folder, observers.view)
+            observers.tell()
         # An agent would start a rank again that does not end with 0.
         by_agent = self.environment is not None and self.environment.source == "torchrun"
         return stop.exit_code if trainer.step < trainer.total_steps and stop() and not by_agent else 0
