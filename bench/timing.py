@@ -1,7 +1,8 @@
 """Windows of training steps, timed: end to end, on one cached batch, and the loader alone.
 
 A window is some steps between two moments at which the device has nothing left to do. Before the first window
-of a measurement, steps are discarded until no batch is left that the loader made while nobody was timing it.
+of a measurement, steps are discarded until no batch is left that the loader made while nobody was timing it,
+and until a step that is captured has been replayed.
 """
 
 import time
@@ -35,7 +36,8 @@ class StepTimer:
         self._cached = self._next()
 
     def windows(self, mode: Mode, *, steps_per_window: int, windows: int) -> Windows:
-        for _ in range(self._discard if mode != "compute-only" else 1):
+        discard = self._discard if mode != "compute-only" else 1
+        for _ in range(max(discard, self._trainer.train_step.steps_before_replay + 1)):
             self._one(mode)
         seconds, waits = [], []
         for _ in range(windows):

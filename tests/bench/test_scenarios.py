@@ -11,7 +11,7 @@ from vicreg_fast.model import build_network
 from vicreg_fast.training.optimizers import build_optimizer, set_learning_rate
 
 CPU = torch.device("cpu")
-HOW = {"pipeline", "precision", "channels_last", "compile"}
+HOW = {"pipeline", "precision", "channels_last", "compile", "capture"}
 
 
 @pytest.mark.parametrize("name", ["baseline", "tuned", "fast"])
@@ -35,8 +35,15 @@ def test_scenarios_say_what_they_are() -> None:
     assert "official" in tuned.loss
     assert fast.memory_format.startswith("channels_last")
     assert "closed form" in fast.loss
+    assert (baseline.capture, tuned.capture, fast.capture) == ("off", "off", "off")
+    assert "the step runs eagerly: CUDA graphs need CUDA" in fast.notes
     on_gpu = build_scenario("baseline", recipe, torch.device("cuda")).record
     assert on_gpu.precision == "fp16 with a loss scaler"
+    on_gpu = build_scenario("fast", recipe, torch.device("cuda")).record
+    assert on_gpu.capture == "on"  # or it fails
+    assert not any("eagerly" in note for note in on_gpu.notes)
+    uncaptured = build_scenario("fast", recipe.replace(capture="off"), torch.device("cuda")).record
+    assert uncaptured.capture == "off"
 
 
 def test_official_and_closed_form_losses_agree_on_the_same_embeddings() -> None:

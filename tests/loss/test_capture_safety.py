@@ -185,13 +185,35 @@ def test_a_batch_on_the_host_fails_the_step() -> None:
             step([batch])
 
 
-def test_a_loss_scaler_waits() -> None:
-    """fp16 is outside of what can be captured: torch's GradScaler reads, each step, whether a gradient
-    overflowed, and skips the optimiser if one did.
-    """
+FUSED = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+
+
+def _scaled(make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> Callable[[], None]:
     scaler = torch.amp.GradScaler("cpu")
     weight = torch.ones(3, requires_grad=True)
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    scaler.scale(weight.sum()).backward()
-    with forbid_host_sync(), pytest.raises(HostSyncError, match="_local_scalar_dense"):
+    optimizer = make([weight])
+
+    def step() -> None:
+        scaler.scale(weight.sum()).backward()
         scaler.step(optimizer)
+        scaler.update()
+
+    return step
+
+
+def test_a_loss_scaler_waits() -> None:
+    """torch's GradScaler reads, each step, whether a gradient overflowed, and skips the optimiser if one
+    did.
+    """
+    step = _scaled(lambda weights: torch.optim.SGD(weights, lr=0.1))
+    with forbid_host_sync(), pytest.raises(HostSyncError, match="_local_scalar_dense"):
+        step()
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_loss_scaler_does_not_wait_for_fused_kernels(name: str) -> None:
+    """They are told on the device."""
+    step = _scaled(lambda weights: FUSED[name](weights, lr=torch.tensor(0.1), fused=True))
+    step()
+    with forbid_host_sync():
+        step()

@@ -114,6 +114,7 @@ def test_warmed_up_then_captured_then_replayed_is_eager(optimizer: str, accumula
     recipe = small(optimizer=optimizer, accumulate=accumulate, base_lr=4.0 if optimizer == "lars" else 0.1)
     (step, recorder), reference = taped(recipe), eager(recipe)
     for number, batches in enumerate(random_batches(9, accumulate=accumulate)):
+        assert step.steps_before_replay == max(0, WARMUP_STEPS - number)
         outcome, expected = step(batches), reference(batches)
         assert torch.equal(torch.stack([outcome[0], *outcome[1]]), torch.stack([expected[0], *expected[1]]))
         assert torch.equal(step.learning_rate, reference.learning_rate)

@@ -101,7 +101,7 @@ class CapturedStep:
         self._required = required
         self._release = release
         self._recover = recover
-        self._left_to_warm_up = self._warmup_steps
+        self.left_to_warm_up = self._warmup_steps
         self._buffers: list[Views] | None = None
         self._replay: Callable[[], Any] | None = None
         self._written: Tensor | None = None
@@ -113,10 +113,10 @@ class CapturedStep:
         than the first ones.
         """
         views = self._filled(batches)
-        if self._left_to_warm_up == 0 and self._replay is None and self.note is None:
+        if self.left_to_warm_up == 0 and self._replay is None and self.note is None:
             self._capture(views)
         if self._replay is None:
-            self._left_to_warm_up = max(0, self._left_to_warm_up - 1)
+            self.left_to_warm_up = max(0, self.left_to_warm_up - 1)
             return self._recorder.eagerly(lambda: self._train(views))
         self._replay()
         assert self._written is not None
@@ -127,7 +127,7 @@ class CapturedStep:
     def forget(self) -> None:
         """The tensors of the step are others from now on: it is warmed up and captured anew."""
         self._replay = self._written = None
-        self._left_to_warm_up = self._warmup_steps
+        self.left_to_warm_up = self._warmup_steps
 
     @property
     def _warmup_steps(self) -> int:

@@ -114,6 +114,11 @@ class TrainingStep:
         return self._captured.note if self._captured is not None else self._obstacle
 
     @property
+    def steps_before_replay(self) -> int:
+        """Steps that still run eagerly, to warm up for the capture; 0 where there is none."""
+        return self._captured.left_to_warm_up if self._captured is not None else 0
+
+    @property
     def step_count(self) -> Tensor:
         """0-d int64: steps done."""
         return self.schedule.step_count
