@@ -165,6 +165,7 @@ FREE_ON_RESUME = frozenset(
         "checkpoint_every_steps",
         "checkpoint_every_minutes",
         "keep_checkpoints",
+        "collapse_patience",
         "probe_size",
     }
 )

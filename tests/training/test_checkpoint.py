@@ -243,6 +243,7 @@ def test_what_does_not_change_the_training_may_differ(tmp_path: Path) -> None:
         "checkpoint_every_steps": 2,
         "checkpoint_every_minutes": 3.0,
         "keep_checkpoints": 4,
+        "collapse_patience": 0,
         "decoder_cache": "off",
         "capture": "off",
         "probe_size": 8,

@@ -119,7 +119,7 @@ class LiveView:
         assert m is not None
         dimensions = trainer.recipe.expander_widths[-1]
         return [
-            ("epoch", f"{m['epoch']:.2f}/{trainer.total_steps / trainer.steps_per_epoch:g}"),
+            ("epoch", f"{m['epoch']:.2f}/{trainer.total_steps / trainer.steps_per_epoch:.4g}"),
             ("loss", f"{m['loss']:.4g}"),
             ("invariance", f"{m['invariance']:.4g}"),
             ("variance", f"{m['variance']:.4g}"),
