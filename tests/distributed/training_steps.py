@@ -1,14 +1,18 @@
 """Steps of training in float64, on a rank of several and with the whole batch in one process."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipelines.contract import ViewBatch
 from tests.training.steps import STEPS_PER_EPOCH, random_batches, small
 from vicreg_fast.distributed import SINGLE, ranks_of
-from vicreg_fast.training.step import TrainingStep
+from vicreg_fast.loss import VICRegTerms
+from vicreg_fast.training.capture import Made
+from vicreg_fast.training.step import TrainingStep, recipe_loss
 
 ROWS = 8
 """Of a micro-batch, over all ranks."""
@@ -20,6 +24,34 @@ class Training:
     accumulate: int = 1
     sync_batchnorm: bool = True
     steps: int = 5
+    breaks: str = ""
+    """How the capture fails, if it is tried: in the `backward` of every rank, or on `rank 1` alone."""
+
+
+class BrokenRecorder:
+    """A Recorder that records nothing."""
+
+    def __init__(self, breaks: str, rank: int) -> None:
+        self._breaks, self._rank = breaks, rank
+        self.recording = False
+
+    def eagerly(self, work: Callable[[], Made]) -> Made:
+        return work()
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], Any], Tensor]:
+        if self._breaks == "backward":
+            self.recording = True
+            try:
+                work()
+            finally:
+                self.recording = False
+        if self._rank == 1:
+            raise RuntimeError("no memory left")
+        return lambda: None, torch.zeros(())
+
+    def break_off(self, _: Tensor) -> None:
+        if self.recording:
+            raise RuntimeError("a hook that waits")
 
 
 def trained(training: Training, W: int) -> dict[str, Any]:
@@ -33,17 +65,32 @@ def trained(training: Training, W: int) -> dict[str, Any]:
         batch_size=ROWS * training.accumulate,
         base_lr=8.0 if training.optimizer == "lars" else 0.5,
     )
+    recorder = BrokenRecorder(training.breaks, ranks.rank) if training.breaks else None
+    inner = recipe_loss(recipe)
+
+    def loss(x: Tensor, y: Tensor) -> tuple[Tensor, VICRegTerms]:
+        if recorder is not None:
+            x.register_hook(recorder.break_off)
+        return inner(x, y)
+
     step = TrainingStep(
-        recipe, torch.device("cpu"), steps_per_epoch=STEPS_PER_EPOCH, ranks=ranks, dtype=torch.float64
+        recipe,
+        torch.device("cpu"),
+        steps_per_epoch=STEPS_PER_EPOCH,
+        loss=loss,
+        ranks=ranks,
+        dtype=torch.float64,
+        recorder=recorder,
     )
     rows = ranks.rows(ROWS // W)
     losses = []
     for batches in random_batches(training.steps, n=ROWS, accumulate=training.accumulate):
-        loss, terms = step([ViewBatch(*(part[rows] for part in batch)) for batch in batches])
-        losses.append(loss.item())
+        value, terms = step([ViewBatch(*(part[rows] for part in batch)) for batch in batches])
+        losses.append(value.item())
     return {
         "losses": losses,
         "terms": {name: value.item() for name, value in terms._asdict().items()},
         "network": {name: value.numpy() for name, value in step.network.state_dict().items()},
         "steps": int(step.step_count),
+        "note": step.capture_note,
     }

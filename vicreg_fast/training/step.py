@@ -4,6 +4,7 @@ What a bench scenario changes is passed in: the loss, the optimiser, the precisi
 recipe's own are the defaults, so that `pretrain` and the bench run the same code.
 """
 
+import gc
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -105,7 +106,6 @@ class TrainingStep:
             set_learning_rate(self.optimizer, self.schedule.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self._captured = self._capturing(capture or recipe.capture, recorder)
-        self._parallel: DistributedDataParallel | None = None
         self._wrap()
 
     @property
@@ -189,6 +189,7 @@ class TrainingStep:
         """Makes `_forward`, the network as the step calls it. `network` stays bare: a checkpoint's names are
         the same however it was trained.
         """
+        self._parallel: DistributedDataParallel | None = None
         if self.ranks.world_size > 1:
             # It keeps the stream that it is made on for its gradients, which has to be the capture's.
             make = self._make_parallel
@@ -242,6 +243,8 @@ class TrainingStep:
         scaler = self.scaler
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaler.is_enabled())
         self.scaler.load_state_dict(scaler.state_dict())
+        del self._parallel, self._forward
+        gc.collect()  # tracebacks keep the broken graph's memory, and the hooks of what is wrapped anew
         self._wrap()
 
     def state_dict(self) -> dict[str, Any]:
