@@ -72,6 +72,9 @@ def launch(
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // plan.ranks)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"
+    # A store for each start of the ranks: in one that the agent keeps for all, ranks would read the addresses
+    # that those before them left there, and wait for them.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     logs = _Logs(Path(tempfile.mkdtemp(prefix="vicreg-fast-ranks-")), folder)
     with _AgentLog(logs.root / "agent.log"):
         try:

@@ -71,13 +71,20 @@ def _meet(ranks: Ranks) -> None:
 
 
 def _join(environment: RankEnvironment, device: torch.device, timeout: timedelta) -> None:
-    # torchrun's agent keeps the store itself, and only env:// asks it; elsewhere rank 0 keeps it.
-    own_store = environment.source != "torchrun"
     where = f"{environment.address}:{environment.port}"
+    # What torchrun sets may name a store that its agent keeps, and only env:// asks there.
+    meeting_place = "env://" if environment.source == "torchrun" else f"tcp://{where}"
     try:
+        store, *_ = next(
+            dist.rendezvous(meeting_place, environment.rank, environment.world_size, timeout=timeout)
+        )
+        if environment.local_world_size == environment.world_size:
+            # The agent's store still has the addresses of the ranks before a restart. Agents of several nodes
+            # may count restarts differently; docs/CLUSTERS.md says what to set there.
+            store = dist.PrefixStore(f"start-{environment.restarts}", store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            init_method=f"tcp://{where}" if own_store else "env://",
+            store=store,
             rank=environment.rank,
             world_size=environment.world_size,
             timeout=timeout,
