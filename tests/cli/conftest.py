@@ -3,12 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import IO
+from unittest import mock
 
 import pytest
+import torch
 
 from pipelines.builtin_set import make_builtin_set
+from vicreg_fast.cli import main
 
 TINY = {
     "width": 4,
@@ -53,6 +59,53 @@ def run(environment: dict[str, str]) -> Run:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def run_here(environment: dict[str, str]) -> Run:
+    """`vicreg-fast` with those arguments, in this process, which has imported what takes a process of its own
+    seconds; what that process would change in this one is put back. For what a process proves nothing more
+    of: not for signals, limits, nor what is imported.
+    """
+
+    def call(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        words = ["vicreg-fast", *map(str, arguments)]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+        try:
+            with (
+                _captured(1, redirect_stdout) as out,
+                _captured(2, redirect_stderr) as err,
+                mock.patch.dict(os.environ, {**environment, **more}),
+                mock.patch.object(sys, "argv", words),
+                pytest.raises(SystemExit) as ended,
+            ):
+                main()
+        finally:
+            torch.set_num_threads(threads)
+        out.seek(0)
+        err.seek(0)
+        with out, err:
+            return subprocess.CompletedProcess(words, ended.value.code or 0, out.read(), err.read())
+
+    return call
+
+
+@contextmanager
+def _captured(
+    number: int, redirect: Callable[[IO[str]], AbstractContextManager[object]]
+) -> Iterator[IO[str]]:
+    """A file that gets what Python, and what is no Python, writes to the file descriptor of that number."""
+    file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (read and closed by the caller)
+    before = os.dup(number)
+    os.dup2(file.fileno(), number)
+    try:
+        with redirect(file):
+            yield file
+        file.flush()
+    finally:
+        os.dup2(before, number)
+        os.close(before)
 
 
 def refused(done: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:

@@ -15,9 +15,9 @@ from tests.cli.conftest import TINY_OPTIONS, Run, refused
 
 
 @pytest.fixture
-def pretrain(run: Run, tmp_path: Path):  # type: ignore[no-untyped-def]
+def pretrain(run_here: Run, tmp_path: Path):  # type: ignore[no-untyped-def]
     def call(data: Path, *more: object, out: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        return run("pretrain", "--data", data, "--out", out or tmp_path / "run", *TINY_OPTIONS, *more)
+        return run_here("pretrain", "--data", data, "--out", out or tmp_path / "run", *TINY_OPTIONS, *more)
 
     return call
 
@@ -101,7 +101,7 @@ def test_a_run_folder_that_is_not_ours(pretrain, images: Path, tmp_path: Path) -
 
 
 def test_a_run_of_another_recipe_and_another_architecture(
-    pretrain, run: Run, images: Path, tmp_path: Path
+    pretrain, run_here: Run, images: Path, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
     assert pretrain(images).returncode == 0
     before = digest(tmp_path / "run")
@@ -114,10 +114,12 @@ def test_a_run_of_another_recipe_and_another_architecture(
     content = torch.load(checkpoint, weights_only=True)
     content["recipe"]["width"] = 8
     torch.save(content, tmp_path / "other.pt")
-    refused(run("linear", tmp_path / "other.pt", "--data", images), 1, "other.pt", "another architecture")
+    refused(
+        run_here("linear", tmp_path / "other.pt", "--data", images), 1, "other.pt", "another architecture"
+    )
     (tmp_path / "torn.pt").write_bytes(checkpoint.read_bytes()[:1000])
-    refused(run("linear", tmp_path / "torn.pt", "--data", images), 1, "torn.pt", "whole checkpoint")
-    refused(run("linear", tmp_path, "--data", images), 1, "checkpoint.pt", "pretrain")
+    refused(run_here("linear", tmp_path / "torn.pt", "--data", images), 1, "torn.pt", "whole checkpoint")
+    refused(run_here("linear", tmp_path, "--data", images), 1, "checkpoint.pt", "pretrain")
 
     other = tmp_path / "other images"
     shutil.copytree(images, other)
@@ -127,13 +129,13 @@ def test_a_run_of_another_recipe_and_another_architecture(
     refused(done, 1, "data set")
 
 
-def test_linear_without_labels(pretrain, run: Run, images: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_linear_without_labels(pretrain, run_here: Run, images: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in images.glob("train/*/*.jpg"):
         shutil.copy(path, flat / path.name)
     assert pretrain(flat).returncode == 0
-    refused(run("linear", tmp_path / "run", "--data", flat), 2, "flat", "classes")
+    refused(run_here("linear", tmp_path / "run", "--data", flat), 2, "flat", "classes")
 
 
 def test_a_full_disk_while_saving(images: Path, tmp_path: Path, environment: dict[str, str]) -> None:
@@ -157,7 +159,7 @@ def test_a_full_disk_while_saving(images: Path, tmp_path: Path, environment: dic
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.jsonl", "recipe.toml"]
 
 
-def test_report_of_what_is_no_record(run: Run, tmp_path: Path) -> None:
-    refused(run("report", tmp_path / "none.jsonl"), 1, "none.jsonl")
+def test_report_of_what_is_no_record(run_here: Run, tmp_path: Path) -> None:
+    refused(run_here("report", tmp_path / "none.jsonl"), 1, "none.jsonl")
     (tmp_path / "text.jsonl").write_text("hello\n")
-    refused(run("report", tmp_path / "text.jsonl"), 1, "text.jsonl")
+    refused(run_here("report", tmp_path / "text.jsonl"), 1, "text.jsonl")

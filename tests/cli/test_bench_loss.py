@@ -2,19 +2,23 @@
 
 import json
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+import pytest
+
+from bench import loss_providers
+from bench.rivals import official_loss
 from tests.cli.conftest import Run, refused
 
 QUICKLY = ("--pairs", 2, "--providers", "official,augwester,auto")
 
 
 def test_bench_loss_prints_its_verdict_first_and_leaves_records_and_a_report(
-    run: Run, tmp_path: Path
+    run_here: Run, tmp_path: Path
 ) -> None:
     out = tmp_path / "loss"
-    done = run("bench", "loss", "--shapes", "16x32, 8x4", *QUICKLY, "--threads", 1, "--out", out)
+    done = run_here("bench", "loss", "--shapes", "16x32, 8x4", *QUICKLY, "--threads", 1, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "Ours (auto) is " in done.stdout.splitlines()[0]
     assert "16 × 32, float32, cpu: 2 pairs" in done.stdout
@@ -29,40 +33,33 @@ def test_bench_loss_prints_its_verdict_first_and_leaves_records_and_a_report(
     assert str(tmp_path) not in (out / "records.jsonl").read_text()
     html = (out / "report.html").read_text()
     assert "solo" not in html.split("<body>")[1].split("Environment")[0]
-    again = run("report", out, "--quiet", "--out", tmp_path / "again")
+    again = run_here("report", out, "--quiet", "--out", tmp_path / "again")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again" / "report.html").read_text() == html
-    refused(run("bench", "loss", "--shapes", "16x32", *QUICKLY, "--out", out), 2, "holds records already")
+    refused(
+        run_here("bench", "loss", "--shapes", "16x32", *QUICKLY, "--out", out), 2, "holds records already"
+    )
 
 
-def test_a_loss_that_fails_its_check_ends_with_1(environment: dict[str, str], tmp_path: Path) -> None:
-    """A rival is replaced by a loss with another weight, in the process of the command line."""
-    code = (
-        "import sys\n"
-        "from bench import loss_providers, rivals\n"
-        "loss_providers.augwester_loss = lambda x, y: rivals.official_loss(x, y, covariance_weight=2.0)\n"
-        "from vicreg_fast.cli import main\n"
-        "sys.argv[0] = 'vicreg-fast'\n"
-        "main()"
-    )
-    options = ("--shapes", "8x12", "--pairs", "1", "--providers", "augwester,auto", "--phases", "forward")
-    done = subprocess.run(
-        [sys.executable, "-c", code, "bench", "loss", *options, "--out", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+def test_a_loss_that_fails_its_check_ends_with_1(
+    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rival is replaced by a loss with another weight."""
+    other = partial(official_loss, covariance_weight=2.0)
+    monkeypatch.setattr(loss_providers, "augwester_loss", other)
+    out = tmp_path / "out"
+    options = ("--shapes", "8x12", "--pairs", 1, "--providers", "augwester,auto", "--phases", "forward")
+    done = run_here("bench", "loss", *options, "--out", out)
     assert done.returncode == 1, done.stderr
     said = " ".join(done.stdout.split())
     assert "augwester failed the check against the oracle and was not timed there" in said
     assert done.stderr.startswith("vicreg-fast: augwester at 8 × 12, float32 is not the loss it says it is")
-    assert (tmp_path / "out" / "report.html").is_file()
+    assert (out / "report.html").is_file()
 
 
-def test_what_cannot_be_is_refused_in_one_line(run: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused_in_one_line(run_here: Run, tmp_path: Path) -> None:
     def loss(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return run("bench", "loss", "--out", tmp_path / "none", *arguments)
+        return run_here("bench", "loss", "--out", tmp_path / "none", *arguments)
 
     refused(loss("--shapes", "16x"), 2, "--shapes", "256x8192")
     refused(loss("--shapes", "1x8"), 2, "--shapes 1x8")

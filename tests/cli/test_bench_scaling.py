@@ -15,10 +15,10 @@ from vicreg_fast.errors import VICRegFastError
 
 
 @pytest.fixture(scope="module")
-def done(run: Run, tmp_path_factory: pytest.TempPathFactory):
+def done(run_here: Run, tmp_path_factory: pytest.TempPathFactory):
     """The default call, and its folder."""
     folder = tmp_path_factory.mktemp("scaling") / "out"
-    return run("bench", "scaling", "--out", folder), folder
+    return run_here("bench", "scaling", "--out", folder), folder
 
 
 def call(*arguments: object) -> Result:
@@ -153,8 +153,8 @@ def test_ranks_that_are_none_are_refused(ranks: str) -> None:
     assert "Invalid value for '--ranks'" in result.output
 
 
-def test_records_are_not_written_over(run: Run, done) -> None:
+def test_records_are_not_written_over(run_here: Run, done) -> None:
     _, folder = done
     before = (folder / "records.jsonl").read_bytes()
-    refused(run("bench", "scaling", "--out", folder), 2, "--out")
+    refused(run_here("bench", "scaling", "--out", folder), 2, "--out")
     assert (folder / "records.jsonl").read_bytes() == before

@@ -1,5 +1,7 @@
 """The command line answers at once, says what there is, and refuses what there is not."""
 
+import importlib
+import json
 import subprocess
 import sys
 import time
@@ -47,9 +49,9 @@ def test_help_answers_in_half_a_second(run: Run) -> None:
     assert min(times) < 0.5, times
 
 
-def test_unknown_command_and_option_are_usage_errors(run: Run) -> None:
+def test_unknown_command_and_option_are_usage_errors(run_here: Run) -> None:
     for arguments in (("pretrian",), ("pretrain", "--epohcs", "3"), ("pretrain", "--pipeline", "ffmpeg")):
-        done = run(*arguments)
+        done = run_here(*arguments)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert "Error:" in done.stderr
@@ -67,13 +69,13 @@ def test_unknown_command_and_option_are_usage_errors(run: Run) -> None:
     ],
 )
 def test_bad_recipes_are_usage_errors(
-    run: Run, images: Path, tmp_path: Path, arguments: list[str], words: list[str]
+    run_here: Run, images: Path, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
     import torch
 
     if torch.cuda.is_available() and ("cuda" in arguments or "precision=fp16" in arguments):
         pytest.skip("is refused only where there is no CUDA device, and there is one")
-    refused(run("pretrain", *arguments, "--data", images, "--out", tmp_path / "run"), 2, *words)
+    refused(run_here("pretrain", *arguments, "--data", images, "--out", tmp_path / "run"), 2, *words)
 
 
 @pytest.mark.parametrize("name", ["bench", "pipelines", "reports"])
@@ -84,10 +86,8 @@ def test_a_package_that_shadows_ours_is_named(run: Run, tmp_path: Path, name: st
     refused(done, 2, name, str(tmp_path / name), "PYTHONPATH")
 
 
-def test_doctor_names_what_is_here_and_what_falls_back(run: Run) -> None:
-    import json
-
-    done = run("doctor", "--json")
+def test_doctor_names_what_is_here_and_what_falls_back(run_here: Run) -> None:
+    done = run_here("doctor", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {
@@ -98,15 +98,19 @@ def test_doctor_names_what_is_here_and_what_falls_back(run: Run) -> None:
     assert found["torch"]["found"].startswith(torch.__version__)
     assert found["gpu"]["ok"] == torch.cuda.is_available()
     assert "views by" in found["dali"]["use"]
-    assert run("doctor").returncode == 0
+    assert run_here("doctor").returncode == 0
 
 
-def test_doctor_tells_the_unrelated_apex_from_nvidias(run: Run, tmp_path: Path) -> None:
-    import json
+def test_doctor_tells_the_unrelated_apex_from_nvidias(
+    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
 
-    (tmp_path / "apex.py").write_text("")
-    unrelated = json.loads(run("doctor", "--json", PYTHONPATH=str(tmp_path)).stdout)["apex"]
-    assert "not NVIDIA's" in unrelated["found"]
-    (tmp_path / "amp_C.py").write_text("")
-    nvidia = json.loads(run("doctor", "--json", PYTHONPATH=str(tmp_path)).stdout)["apex"]
-    assert nvidia["found"] == "NVIDIA apex"
+    def apex(module: str) -> str:
+        (tmp_path / module).write_text("")
+        importlib.invalidate_caches()
+        found: str = json.loads(run_here("doctor", "--json").stdout)["apex"]["found"]
+        return found
+
+    assert "not NVIDIA's" in apex("apex.py")
+    assert apex("amp_C.py") == "NVIDIA apex"

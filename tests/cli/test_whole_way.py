@@ -28,7 +28,8 @@ def steps_of(run_folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("pipeline", ["dali", "torchvision"])
-def test_pretrain_then_linear(run: Run, images: Path, tmp_path: Path, pipeline: str) -> None:
+def test_pretrain_then_linear(run: Run, run_here: Run, images: Path, tmp_path: Path, pipeline: str) -> None:
+    """Pretraining in a process of its own, as a user starts it."""
     out = tmp_path / "my run"
     done = run("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
     assert done.returncode == 0, done.stderr
@@ -51,7 +52,7 @@ def test_pretrain_then_linear(run: Run, images: Path, tmp_path: Path, pipeline: 
     ):
         assert all(isinstance(line[key], float) for line in metrics), key
 
-    probed = run("linear", out, "--data", images, "--floors")
+    probed = run_here("linear", out, "--data", images, "--floors")
     assert probed.returncode == 0, probed.stderr
     result = json.loads((out / "linear.json").read_text())
     assert set(result["results"]) == {"backbone", "random-trunk", "raw-pixels"}
@@ -63,24 +64,42 @@ def test_pretrain_then_linear(run: Run, images: Path, tmp_path: Path, pipeline: 
         )
         assert f"{subject}: linear {100 * value['linear_top1']:.1f} %" in probed.stdout
 
-    again = run("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
+    again = run_here("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
     assert again.returncode == 0
     assert "finished already" in again.stdout
+
+
+STEPS = 100
+LONG = [*TINY_OPTIONS, "--set", f"epochs={STEPS // 5}"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(run_here: Run, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = run_here("pretrain", "--data", images, *LONG, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_an_interrupted_run_goes_on_where_it_was(
-    run: Run, images: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals, code: int
+    run_here: Run,
+    images: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    uninterrupted: Path,
+    number: signal.Signals,
+    code: int,
 ) -> None:
-    arguments = ["pretrain", "--data", str(images), *TINY_OPTIONS, "--set", "epochs=80"]
-    whole = run(*arguments, "--out", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-
     out = tmp_path / "stopped"
-    command = [sys.executable, "-m", "vicreg_fast", *arguments, "--out", str(out)]
+    arguments = ["pretrain", "--data", str(images), *LONG, "--out", str(out)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-m", "vicreg_fast", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     deadline = time.monotonic() + 120
     while not (out / "metrics.jsonl").exists() or len(steps_of(out)) < 7:
@@ -93,33 +112,24 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert "Traceback" not in errors
     assert "stopped at step" in output
     stopped_at = steps_of(out)[-1]
-    assert 7 <= stopped_at < 400, "the run was over before the signal came"
+    assert 7 <= stopped_at < STEPS, "the run was over before the signal came"
 
-    resumed = run(*arguments, "--out", out)
+    resumed = run_here(*arguments)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"going on from step {stopped_at} of 400" in resumed.stderr
-    assert steps_of(out) == list(range(1, 401))
-    for name, weight in weights_of(tmp_path / "whole").items():
-        assert torch.equal(weight, weights_of(out)[name]), name
+    assert f"going on from step {stopped_at} of {STEPS}" in resumed.stderr
+    assert steps_of(out) == list(range(1, STEPS + 1))
+    expected = weights_of(uninterrupted)
+    for name, weight in weights_of(out).items():
+        assert torch.equal(weight, expected[name]), name
 
 
 @pytest.mark.slow
-def test_bench_makes_a_report(run: Run, images: Path, tmp_path: Path) -> None:
+def test_bench_makes_a_report(run_here: Run, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    done = run(
-        "bench",
-        "--compare",
-        "baseline",
-        "--rounds",
-        2,
-        "--seeds",
-        2,
-        "--data",
-        images,
-        "--out",
-        out,
+    done = run_here(
+        "bench", "--compare", "baseline", "--rounds", 2, "--seeds", 2, "--data", images, "--out", out,
         *TINY_OPTIONS,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first = done.stdout.splitlines()[0]
     assert "fast is" in first or "fast has" in first, done.stdout
@@ -151,15 +161,15 @@ def test_bench_makes_a_report(run: Run, images: Path, tmp_path: Path) -> None:
         assert len(list(csv.reader(file))) > 12
 
     elsewhere = tmp_path / "again"
-    rendered = run("report", out, "--out", elsewhere, "--quiet")
+    rendered = run_here("report", out, "--out", elsewhere, "--quiet")
     assert rendered.returncode == 0, rendered.stderr
     assert (elsewhere / "report.html").read_text() == html
-    assert run("bench", "--data", images, "--out", out).returncode == 2, "records are never overwritten"
+    assert run_here("bench", "--data", images, "--out", out).returncode == 2, "records are never overwritten"
 
 
-def test_bench_refuses_what_cannot_be_compared(run: Run, images: Path, tmp_path: Path) -> None:
+def test_bench_refuses_what_cannot_be_compared(run_here: Run, images: Path, tmp_path: Path) -> None:
     def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return run("bench", "--data", images, "--out", tmp_path / "b", *arguments)
+        return run_here("bench", "--data", images, "--out", tmp_path / "b", *arguments)
 
     refused(bench("--compare", "basline"), 2, "basline", "baseline")
     refused(bench("--compare", "fast"), 2, "fast")
@@ -169,8 +179,8 @@ def test_bench_refuses_what_cannot_be_compared(run: Run, images: Path, tmp_path:
     assert bench("--metrics", "speed").returncode == 2
 
 
-def test_bench_loader_prints_its_ratio(run: Run, images: Path, tmp_path: Path) -> None:
-    done = run(
+def test_bench_loader_prints_its_ratio(run_here: Run, images: Path, tmp_path: Path) -> None:
+    done = run_here(
         "bench", "loader", "--data", images, "--out", tmp_path / "loader", "--image-size", 32,
         "--batch-size", 4, "--rounds", 2, "--seconds", 0.1, "--workers", 1,
     )  # fmt: skip
@@ -178,24 +188,24 @@ def test_bench_loader_prints_its_ratio(run: Run, images: Path, tmp_path: Path) -
     assert "DALI ÷ torchvision" in done.stdout
 
 
-def test_data_commands(run: Run, tmp_path: Path) -> None:
+def test_data_commands(run_here: Run, tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    made = run("data", "make", "--train", 20, "--test", 10, "--size", "40x32", "--out", folder)
+    made = run_here("data", "make", "--train", 20, "--test", 10, "--size", "40x32", "--out", folder)
     assert made.returncode == 0, made.stderr
     assert made.stdout.strip() == str(folder)
-    info = run("data", "info", folder)
+    info = run_here("data", "info", folder)
     assert info.returncode == 0
     assert "striped-star" in info.stdout
-    assert run("data", "check", folder).returncode == 0
+    assert run_here("data", "check", folder).returncode == 0
     bad = folder / "train" / "plain-disc" / "bad ü.jpg"
     bad.write_bytes(b"not a picture")
-    checked = run("data", "check", folder)
+    checked = run_here("data", "check", folder)
     assert checked.returncode == 1
     assert "bad ü.jpg" in checked.stdout
     assert "1 files cannot be used" in checked.stderr
     assert bad.read_bytes() == b"not a picture"
-    assert run("data", "make", "--size", "40", "--out", tmp_path / "x").returncode == 2
-    refused(run("data", "make", "--out", folder), 1, str(folder), "new folder")
+    assert run_here("data", "make", "--size", "40", "--out", tmp_path / "x").returncode == 2
+    refused(run_here("data", "make", "--out", folder), 1, str(folder), "new folder")
 
 
 def test_output_into_a_closed_pipe_is_no_failure(environment: dict[str, str]) -> None:
