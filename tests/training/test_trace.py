@@ -13,6 +13,7 @@ from torch.profiler import record_function
 
 from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import load_manifest
+from vicreg_fast.commands.observers import Observers
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, RecordError
 from vicreg_fast.training.pretrain import pretrain
@@ -127,6 +128,16 @@ def test_the_gpu_is_told_apart(summarized: Callable[..., TraceSummary]) -> None:
         assert re.search(line, words), words
 
 
+def test_a_captured_step_has_no_ranges_and_the_table_says_why(
+    summarized: Callable[..., TraceSummary],
+) -> None:
+    events = [event("ProfilerStep#3", 0, 1_000), event("pipeline", 0, 100)]
+    on_gpu = [*events, event("gemm", 100, 900, cat="kernel", tid=7)]
+    assert "CUDA graph" in summarized(*on_gpu).table()
+    assert "CUDA graph" not in summarized(*on_gpu, event("forward", 100, 200)).table()
+    assert "CUDA graph" not in summarized(*events).table()
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -149,7 +160,7 @@ def test_what_is_no_trace_is_named(content: bytes | None, reason: str, tmp_path:
 
 
 def traced_session(trace: StepTrace, steps: int, from_step: int = 0) -> None:
-    x = torch.randn(64, 64)
+    x = torch.randn(64, 64, device=trace.device)
     trace.start(from_step)
     for _ in range(steps):
         for phase in PHASES:
@@ -197,6 +208,19 @@ def test_a_first_step_too_early_is_refused(tmp_path: Path) -> None:
         StepTrace(tmp_path, CPU, first_step=2)
 
 
+@pytest.mark.gpu
+def test_what_a_gpu_did_is_recorded(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    trace = StepTrace(tmp_path, torch.device("cuda"), first_step=4, steps=3)
+    traced_session(trace, 10)
+    assert trace.file is not None
+    device = summarize_trace(trace.file).device
+    assert device is not None
+    assert device.compute > 0
+    assert device.idle < device.seconds
+
+
 @pytest.fixture(scope="module")
 def traced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trace of steps 4 to 6 of a run with steps of 100 ms or more, logged every second step."""
@@ -219,16 +243,17 @@ def traced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         log_every_steps=2,
     )
     trace = StepTrace(root / "run" / "trace", CPU, first_step=4, steps=3)
-    with RunFolder(root / "run", recipe) as folder:
+    observers = Observers(root / "run", CPU, rank=0, tensorboard=False, trace=False)
+    observers.trace = trace
+    with RunFolder(root / "run", recipe) as folder, observers:
         pretrain(
             recipe,
             manifest,
             folder,
             CPU,
-            on_start=lambda trainer: trace.start(trainer.step),
-            on_step=lambda _: trace.step(),
+            on_start=observers.start,
+            on_step=observers.update,
         )
-    trace.stop()
     assert trace.file is not None
     return trace.file
 

@@ -82,6 +82,8 @@ class TraceSummary:
             )
         if self.device is not None:
             device = self.device
+            if self.share("forward") == 0:
+                lines.append("  the step is a CUDA graph, whose start and what waits for it are outside")
             lines.append("the GPU over these steps")
             for name in ("compute", "communication", "copies", "idle"):
                 lines.append(f"  {name:<14}{getattr(device, name) / device.seconds:6.1%}")
