@@ -59,6 +59,7 @@ class LARS(Optimizer):
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, updates)
         if isinstance(group["lr"], Tensor):
+            updates.clear()  # as large as all weights; what follows can have the memory
             torch._foreach_sub_(params, torch._foreach_mul(momenta, group["lr"]))
         else:
             torch._foreach_add_(params, momenta, alpha=-group["lr"])
