@@ -21,14 +21,13 @@ TORCH = [
     for dtype in ("float32", "bfloat16", "float16")
     for means in ("near", "far", "apart")
 ]
+# Each dtype in each form, with the means that it finds hardest to centre: interpreted kernels take a second.
 TRITON = [
     replace(case, n=9, backend="triton", dtype=dtype, means=means)
     for case in (GRAM, GATHER)
     for dtype, means in (
-        ("float32", "near"),
         ("float32", "far"),
         ("float32", "apart"),
-        ("bfloat16", "near"),
         ("bfloat16", "apart"),
         ("float16", "near"),
     )

@@ -13,7 +13,7 @@ from vicreg_fast.loss import VICRegTerms, vicreg_loss
 
 pytestmark = pytest.mark.parametrize("path", TRITON_PATHS)
 forms = st.sampled_from(["gram", "covariance"])
-few = settings(max_examples=12)
+few = settings(max_examples=8)
 
 
 @st.composite
