@@ -41,6 +41,8 @@ from vicreg_fast.errors import RankError
 
 SECONDS_TO_GATHER = 900
 """For which a node waits for the others."""
+AGENT_SIGNALS = (signal.SIGHUP, signal.SIGQUIT)
+"""On these the agent ends the ranks at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ def launch(
     cores = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // plan.ranks)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(number.name for number in AGENT_SIGNALS)
     # A store for each start of the ranks: in one that the agent keeps for all, ranks would read the addresses
     # that those before them left there, and wait for them.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -141,7 +143,7 @@ class _Agent(LocalElasticAgent):
             role="rank",
             local_world_size=plan.ranks,
             entrypoint=command[0],
-            args=tuple(command[1:]),
+            args=tuple(word.replace("$", "$$") for word in command[1:]),  # it fills in ${local_rank}
             rdzv_handler=rendezvous,
             max_restarts=plan.max_restarts,
             monitor_interval=0.1,
@@ -268,7 +270,7 @@ class _AgentLog:
 
 
 class _Handlers:
-    """SIGINT and SIGTERM call `handle` within the block."""
+    """SIGINT and SIGTERM call `handle` within the block. What the agent sets is put back, too."""
 
     def __init__(self, handle: Callable[[signal.Signals], None]) -> None:
         self._handle = handle
@@ -278,8 +280,10 @@ class _Handlers:
         self._handle(signal.Signals(number))
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._on_signal)
+        ours = (signal.SIGINT, signal.SIGTERM)
+        self._previous = {number: signal.getsignal(number) for number in (*ours, *AGENT_SIGNALS)}
+        for number in ours:
+            signal.signal(number, self._on_signal)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():

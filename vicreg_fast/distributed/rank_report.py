@@ -41,7 +41,7 @@ def reporting_to_the_launcher() -> Iterator[None]:
     if not is_launched():
         yield
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    _end_with_the_launcher()
     try:
         yield
     except KeyboardInterrupt:
@@ -53,6 +53,10 @@ def reporting_to_the_launcher() -> Iterator[None]:
     except Exception as error:
         _write(_last_line(error), error)
         sys.exit(1)
+
+
+def _end_with_the_launcher() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _write(message: str, error: BaseException, *, exit_code: int | None = None, lost: bool = False) -> None:
