@@ -250,7 +250,13 @@ def _tell(trainer: "Trainer", folder: Path, view: LiveView) -> None:
         return
     rate = f"{steps * trainer.recipe.batch_size / seconds:.0f} pairs/s" if seconds > 0 else "no step"
     if stopped:
-        click.echo(f"{folder}: stopped at {at} and saved; the same command goes on from there")
+        if trainer.saved_step == trainer.step:
+            click.echo(f"{folder}: stopped at {at} and saved; the same command goes on from there")
+        else:  # the embeddings looked collapsed
+            click.echo(
+                f"{folder}: stopped at {at}, whose embeddings look collapsed; the last checkpoint is of step "
+                f"{trainer.saved_step}, and the same command goes on from that"
+            )
     else:
         ranks_too = f" × {trainer.ranks.world_size} ranks" if trainer.ranks.world_size > 1 else ""
         click.echo(
