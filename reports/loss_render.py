@@ -7,22 +7,20 @@ from pathlib import Path
 
 from markupsafe import Markup
 from rich.console import Console
-from rich.text import Text
 
 from reports.loss_figures import loss_pictures
 from reports.loss_load import LossReport, load_loss_report
 from reports.loss_summary import summarise_losses
 from reports.loss_tables import gate_table, place_tables, samples_csv, subject_table
 from reports.loss_verdict import loss_verdict
-from reports.render import SYMBOLS, data_url, templates, write_files
-from reports.tables import environment_table, markdown_table, markdown_text, rich_table
+from reports.render import SYMBOLS, downloads, markdown_opening, print_opening, templates, write_files
+from reports.tables import environment_table, markdown_table, rich_table
 from reports.text import printable
 
 
 def render_loss_html(report: LossReport) -> str:
     """One self-contained page: no script, no network request; equal records give equal bytes."""
     summary = summarise_losses(report)
-    records = "".join(record.model_dump_json() + "\n" for record in report.records)
     return (
         templates()
         .get_template("loss.html.j2")
@@ -35,10 +33,7 @@ def render_loss_html(report: LossReport) -> str:
             gates=gate_table(report),
             environment=environment_table(report),
             report=report,
-            downloads={
-                "records.jsonl": data_url("application/jsonl", records),
-                "samples.csv": data_url("text/csv", samples_csv(report)),
-            },
+            downloads=downloads(report.records, samples_csv(report)),
         )
     )
 
@@ -46,20 +41,7 @@ def render_loss_html(report: LossReport) -> str:
 def render_loss_markdown(report: LossReport) -> str:
     """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
     said = loss_verdict(report)
-    lines = [
-        "## The loss, timed beside others",
-        "",
-        f"**{SYMBOLS[said.tone]} {markdown_text(said.headline)}**",
-        "",
-        *(f"- {markdown_text(sentence)}" for sentence in said.context),
-        "",
-    ]
-    for title, sentences in (
-        ("Before you believe it", said.caveats),
-        ("Problems with the records", report.problems),
-    ):
-        if sentences:
-            lines += [f"### {title}", "", *(f"- {markdown_text(sentence)}" for sentence in sentences), ""]
+    lines = markdown_opening("The loss, timed beside others", said, said.context, report.problems)
     tables = [*place_tables(summarise_losses(report)), subject_table(report)]
     tables += [gate_table(report)] if report.gates else []
     tables.append(environment_table(report))
@@ -71,12 +53,7 @@ def render_loss_markdown(report: LossReport) -> str:
 def print_loss_report(report: LossReport, console: Console) -> None:
     """The verdict and a table a shape, for a terminal."""
     said = loss_verdict(report)
-    style = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}[said.tone]
-    console.print(Text(f"{SYMBOLS[said.tone]} {printable(said.headline)}", style=style))
-    for sentence in said.context:
-        console.print(Text(printable(sentence)))
-    for caveat in (*said.caveats, *report.problems):
-        console.print(Text(f"! {printable(caveat)}", style="yellow"))
+    print_opening(said, said.context, report.problems, console)
     for table in place_tables(summarise_losses(report)):
         console.print(rich_table(table))
 

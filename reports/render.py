@@ -3,13 +3,14 @@
 import base64
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
@@ -28,7 +29,7 @@ from reports.tables import (
     scenario_table,
 )
 from reports.text import printable
-from reports.verdict import verdict
+from reports.verdict import Tone, verdict
 from vicreg_fast.errors import RecordError
 
 SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
@@ -38,7 +39,6 @@ SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
 def render_html(report: Report) -> str:
     """One self-contained page: no script, no network request; equal records give equal bytes."""
     summary = summarise(report)
-    records = "".join(record.model_dump_json() + "\n" for record in report.records)
     return (
         templates()
         .get_template("report.html.j2")
@@ -55,10 +55,7 @@ def render_html(report: Report) -> str:
             environment=environment_table(report),
             recipe=recipe_table(report),
             report=report,
-            downloads={
-                "records.jsonl": data_url("application/jsonl", records),
-                "samples.csv": data_url("text/csv", samples_csv(report)),
-            },
+            downloads=downloads(report.records, samples_csv(report)),
         )
     )
 
@@ -67,28 +64,12 @@ def render_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
     said = verdict(report)
     summary = summarise(report)
-    lines = [
-        f"## {markdown_text(report.plan.contender)} against {markdown_text(report.plan.baseline)}",
-        "",
-        f"**{SYMBOLS[said.tone]} {markdown_text(said.headline)}**",
-        "",
-        *(f"- {markdown_text(sentence)}" for sentence in (*said.others, *said.context)),
-        "",
-    ]
-    if said.caveats:
-        lines += [
-            "### Before you believe it",
-            "",
-            *(f"- {markdown_text(caveat)}" for caveat in said.caveats),
-            "",
-        ]
-    if report.problems:
-        lines += [
-            "### Problems with the records",
-            "",
-            *(f"- {markdown_text(line)}" for line in report.problems),
-            "",
-        ]
+    lines = markdown_opening(
+        f"{report.plan.contender} against {report.plan.baseline}",
+        said,
+        (*said.others, *said.context),
+        report.problems,
+    )
     tables = (*result_tables(summary), scenario_table(report), environment_table(report))
     lines += [part for table in tables for part in markdown_table(table).split("\n")]
     command = printable(report.plan.command).replace("`", "'")
@@ -98,12 +79,7 @@ def render_markdown(report: Report) -> str:
 def print_report(report: Report, console: Console) -> None:
     """The verdict and the result tables, for a terminal."""
     said = verdict(report)
-    style = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}[said.tone]
-    console.print(Text(f"{SYMBOLS[said.tone]} {printable(said.headline)}", style=style))
-    for sentence in (*said.others, *said.context):
-        console.print(Text(printable(sentence)))
-    for caveat in (*said.caveats, *report.problems):
-        console.print(Text(f"! {printable(caveat)}", style="yellow"))
+    print_opening(said, (*said.others, *said.context), report.problems, console)
     for table in result_tables(summarise(report)):
         console.print(rich_table(table))
 
@@ -122,6 +98,49 @@ def write_report(paths: Sequence[Path], out: Path) -> dict[str, Path]:
         "samples.csv": samples_csv(report),
     }
     return write_files(contents, out)
+
+
+class Said(Protocol):
+    """A verdict of any kind, as far as every report opens with it."""
+
+    @property
+    def headline(self) -> str: ...
+    @property
+    def tone(self) -> Tone: ...
+    @property
+    def caveats(self) -> Sequence[str]: ...
+
+
+def markdown_opening(title: str, said: Said, sentences: Sequence[str], problems: Sequence[str]) -> list[str]:
+    """The lines a report in Markdown opens with: the verdict, `sentences`, and what speaks against it."""
+    lines = [f"## {markdown_text(title)}", "", f"**{SYMBOLS[said.tone]} {markdown_text(said.headline)}**", ""]
+    lines += [*(f"- {markdown_text(sentence)}" for sentence in sentences), ""]
+    for heading, against in (
+        ("Before you believe it", said.caveats),
+        ("Problems with the records", problems),
+    ):
+        if against:
+            lines += [f"### {heading}", "", *(f"- {markdown_text(sentence)}" for sentence in against), ""]
+    return lines
+
+
+def print_opening(said: Said, sentences: Sequence[str], problems: Sequence[str], console: Console) -> None:
+    """The same for a terminal."""
+    style = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}[said.tone]
+    console.print(Text(f"{SYMBOLS[said.tone]} {printable(said.headline)}", style=style))
+    for sentence in sentences:
+        console.print(Text(printable(sentence)))
+    for caveat in (*said.caveats, *problems):
+        console.print(Text(f"! {printable(caveat)}", style="yellow"))
+
+
+def downloads(records: Iterable[BaseModel], samples: str) -> dict[str, str]:
+    """What a page offers to download, as data URLs by file name: its records, and `samples`, a CSV."""
+    lines = "".join(record.model_dump_json() + "\n" for record in records)
+    return {
+        "records.jsonl": data_url("application/jsonl", lines),
+        "samples.csv": data_url("text/csv", samples),
+    }
 
 
 def write_files(contents: Mapping[str, str], out: Path) -> dict[str, Path]:
