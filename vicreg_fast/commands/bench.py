@@ -87,9 +87,7 @@ def command(
         return
     if quick and full:
         raise UsageError("--quick and --full exclude each other")
-    folder = output_folder(out, "bench")
-    if (folder / "records.jsonl").exists():
-        raise UsageError(f"{folder}: holds records already; name another folder with --out")
+    folder = common.new_records_folder(out, "bench")
     from bench.comparison import Comparison, describe_data, scenarios_to_compare
     from bench.scenarios import SCENARIOS
     from pipelines.manifest import load_manifest
@@ -128,23 +126,18 @@ def command(
 
 
 def _run(comparison: "Comparison", out: Path) -> None:
-
     from bench.comparison import ComparisonRun, make_plan
-    from bench.record import RecordWriter
     from reports.load import load_report
     from reports.render import print_report, write_report
 
     make_plan(comparison)  # what is refused is refused before there is a file of records
     records = out / "records.jsonl"
-    writer = RecordWriter(records)
-    try:
-        with common.stage_view() as show, ComparisonRun(comparison, writer, show) as run:
-            run.run()
-    except KeyboardInterrupt:
-        click.echo(f"vicreg-fast: what was measured is in {records}", err=True)
-        raise
-    finally:
-        writer.close()
+    with (
+        common.recording(records) as writer,
+        common.stage_view() as show,
+        ComparisonRun(comparison, writer, show) as run,
+    ):
+        run.run()
     written = write_report([records], out)
     print_report(load_report([records]), common.stdout_console())
     click.echo(f"records {records}\nreport  {written['report.html']}")

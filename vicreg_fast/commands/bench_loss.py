@@ -135,9 +135,7 @@ def loss(
         raise UsageError("--update goes with --static: it writes the kernels' record anew")
     if quick and shapes:
         raise UsageError("--quick and --shapes exclude each other")
-    folder = common.output_folder(out, "loss")
-    if (folder / "records.jsonl").exists():
-        raise UsageError(f"{folder}: holds records already; name another folder with --out")
+    folder = common.new_records_folder(out, "loss")
     # Read when torch loads its profiler, which else calls a machine without a GPU an error.
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
     import torch
@@ -165,22 +163,15 @@ def loss(
 def _run(bench: "LossBench", folder: Path) -> None:
     from bench.environment import measure_environment
     from bench.loss_bench import LossBenchRun
-    from bench.record import RecordWriter
     from reports.loss_load import load_loss_report
     from reports.loss_render import print_loss_report, write_loss_report
 
     records = folder / "records.jsonl"
-    writer = RecordWriter(records)
-    try:
+    with common.recording(records) as writer:
         writer.write(measure_environment())
         with common.stage_view() as show:
             run = LossBenchRun(bench, writer.write, show)
             run.run()
-    except KeyboardInterrupt:
-        click.echo(f"vicreg-fast: what was measured is in {records}", err=True)
-        raise
-    finally:
-        writer.close()
     written = write_loss_report([records], folder)
     print_loss_report(load_loss_report([records]), common.stdout_console())
     click.echo(f"records {records}\nreport  {written['report.html']}")

@@ -114,9 +114,7 @@ def scaling(
             f"--tf32 is of float32 products, not of {dtype}; leave it out, or say --dtype float32"
         )
     rates = _rates(PRESETS[gpu], "tf32" if tf32 else dtype, given)
-    folder = common.output_folder(out, "scaling")
-    if (folder / "records.jsonl").exists():
-        raise UsageError(f"{folder}: holds records already; name another folder with --out")
+    folder = common.new_records_folder(out, "scaling")
     measured = [record for path in against for record in _read(path)]
 
     import torch

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
+    from bench.record import RecordWriter
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUILTIN_TRAIN, BUILTIN_TEST = 2000, 1000
@@ -61,6 +63,29 @@ out_option = click.option(
 def output_folder(out: Path | None, kind: str) -> Path:
     """Where records go: the folder asked for, or a new one named for the time."""
     return out or Path("runs") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def new_records_folder(out: Path | None, kind: str) -> Path:
+    """The same, where there are no records yet. Raises UsageError where there are: none is written over."""
+    folder = output_folder(out, kind)
+    if (folder / "records.jsonl").exists():
+        raise UsageError(f"{folder}: holds records already; name another folder with --out")
+    return folder
+
+
+@contextmanager
+def recording(records: Path) -> Iterator["RecordWriter"]:
+    """A writer into that file, closed at the end; an interruption is told where to find what was measured."""
+    from bench.record import RecordWriter
+
+    writer = RecordWriter(records)
+    try:
+        yield writer
+    except KeyboardInterrupt:
+        click.echo(f"vicreg-fast: what was measured is in {records}", err=True)
+        raise
+    finally:
+        writer.close()
 
 
 def command_line() -> str:
