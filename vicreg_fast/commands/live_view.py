@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from vicreg_fast.commands import common
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
     from rich.console import Console, RenderableType
 
     from vicreg_fast.training.loop import Metrics, Progress, Trainer
@@ -33,6 +36,7 @@ class LiveView:
         self._shown = shown
         self._console = console or common.stderr_console()
         self._trainer: Trainer | None = None
+        self._memory: Callable[[], int] = lambda: 0
         self._live: Any = None
         self._bar: Any = None
         self._step = 0
@@ -57,6 +61,7 @@ class LiveView:
             return
         if trainer.step > 0:
             self._console.out(f"going on from step {trainer.step} of {trainer.total_steps}", highlight=False)
+        self._memory = _memory_of(trainer.device)
         if self._console.is_terminal:
             self._show()
 
@@ -130,7 +135,7 @@ class LiveView:
             ("mean σ", f"{m['std_mean']:.3f}"),
             ("dead", f"{round(m['dead_fraction'] * dimensions)}/{dimensions}"),
             ("rank", f"{m['effective_rank']:.1f}"),
-            ("memory", _memory(trainer)),
+            ("memory", f"{self._memory() / 2**30:.2f} GiB"),
             ("ETA", str(timedelta(seconds=round(self._seconds_left())))),
         ]
 
@@ -147,12 +152,14 @@ class LiveView:
         return max(0.0, (trainer.total_steps - self._step) * per_step)
 
 
-def _memory(trainer: "Trainer") -> str:
-    """The allocator's peak on a GPU, which it keeps on the host; this process's resident memory elsewhere."""
-    if trainer.device.type == "cuda":
+def _memory_of(device: "torch.device") -> "Callable[[], int]":
+    """Reads the bytes of the allocator's peak on a GPU, which it keeps on the host, or of this process's
+    resident memory elsewhere. Made before the first step, so that importing what reads it slows none."""
+    if device.type == "cuda":
         import torch
 
-        return f"{torch.cuda.max_memory_allocated(trainer.device) / 2**30:.2f} GiB"
+        return lambda: torch.cuda.max_memory_allocated(device)
     import psutil
 
-    return f"{psutil.Process().memory_info().rss / 2**30:.2f} GiB"
+    process = psutil.Process()
+    return lambda: process.memory_info().rss
