@@ -186,6 +186,8 @@ def test_bench_loader_prints_its_ratio(run_here: Run, images: Path, tmp_path: Pa
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "DALI ÷ torchvision" in done.stdout
+    again = run_here("bench", "loader", "--data", images, "--out", tmp_path / "loader")
+    refused(again, 2, "holds records already")
 
 
 def test_data_commands(run_here: Run, tmp_path: Path) -> None:

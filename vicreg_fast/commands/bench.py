@@ -8,7 +8,7 @@ import click
 from vicreg_fast.commands import common
 from vicreg_fast.commands.bench_loss import loss
 from vicreg_fast.commands.bench_scaling import scaling
-from vicreg_fast.commands.common import out_option, output_folder
+from vicreg_fast.commands.common import out_option
 from vicreg_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -194,12 +194,13 @@ def loader(
     from pipelines.builtin_set import builtin_set
     from pipelines.manifest import load_manifest
 
+    folder = common.new_records_folder(out, "loader")
     on = common.choose_device(device)
     if data is None:
         with common.progress_bar("drawing 500×375 images") as advance:
             data = builtin_set(train=max(256, 4 * batch_size), test=0, size=(500, 375), progress=advance)
     manifest = load_manifest(data)
-    writer = RecordWriter(output_folder(out, "loader") / "records.jsonl")
+    writer = RecordWriter(folder / "records.jsonl")
     records: list[Throughput] = []
     try:
         writer.write(measure_environment())
