@@ -107,8 +107,7 @@ def same(step: TrainingStep, other: TrainingStep) -> bool:
     return all(torch.equal(a, b) for a, b in zip(tensors_of(step), tensors_of(other), strict=True))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("optimizer", "accumulate"), [("lars", 1), ("lars", 2), ("adamw", 1), ("sgd", 1)])
 def test_warmed_up_then_captured_then_replayed_is_eager(optimizer: str, accumulate: int) -> None:
     """Through warm-up and cosine: a rate that the recording had kept would show."""
     recipe = small(optimizer=optimizer, accumulate=accumulate, base_lr=4.0 if optimizer == "lars" else 0.1)
@@ -149,12 +148,12 @@ def test_a_held_rate_reaches_a_step_that_is_captured() -> None:
     assert all(torch.equal(p, old) for p, old in zip(step.network.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["lars", "adamw"])
 def test_a_loaded_step_is_captured_anew(optimizer: str) -> None:
     """The tape of before has the tensors of before, which the optimiser then has no more."""
     recipe = small(optimizer=optimizer)
     (step, recorder), reference = taped(recipe), eager(recipe)
-    batches = random_batches(12)
+    batches = random_batches(10)
     for one in batches[:5]:
         step(one)
         reference(one)
@@ -190,14 +189,14 @@ def breaking(recipe: Recipe, at: str) -> tuple[TrainingStep, TapeRecorder]:
 
 @pytest.mark.parametrize("at", ["forward", "backward"])
 def test_a_failed_capture_is_told_once_and_the_step_goes_on_from_where_it_was(at: str) -> None:
-    recipe = small(accumulate=2)
+    recipe = small()
     (step, recorder), reference = breaking(recipe, at), eager(recipe)
-    for number, batches in enumerate(random_batches(7, accumulate=2)):
+    for number, batches in enumerate(random_batches(6)):
         assert (step.capture_note is not None) == (number > WARMUP_STEPS)
         step(batches)
         reference(batches)
     assert step.capture_note == "the step runs eagerly: its capture failed (it is of no use)"
-    assert (recorder.eager, recorder.recorded, recorder.replayed) == (7, 1, 0)
+    assert (recorder.eager, recorder.recorded, recorder.replayed) == (6, 1, 0)
     assert same(step, reference)
 
 
@@ -288,9 +287,13 @@ def test_what_cannot_be_captured_on_a_gpu() -> None:
 
 @pytest.mark.gpu
 @needs_cuda
-@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled"])
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("optimizer", "accumulate", "compiled"),
+    [
+        *((optimizer, accumulate, False) for optimizer in OPTIMIZERS for accumulate in (1, 2)),
+        ("lars", 1, True),
+    ],
+)
 def test_captured_is_eager_on_a_gpu(optimizer: str, accumulate: int, compiled: bool) -> None:
     recipe = small(
         optimizer=optimizer,
