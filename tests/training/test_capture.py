@@ -1,20 +1,17 @@
 """When a step is captured, what a replay does, and what happens where it cannot be.
 
-Without a GPU a tape takes the graph's place: it holds the operators of one step with the very tensors they
-were given, and repeats them without any Python of the step.
+Without a GPU a tape takes the graph's place, which repeats a step's operators without any Python of the step.
 """
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, optim
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tests.training.steps import STEPS_PER_EPOCH, random_batches, small, tensors_of
+from tests.training.tape import GuardingRecorder, TapeRecorder
 from vicreg_fast.config import Recipe
 from vicreg_fast.distributed import SINGLE, Ranks
 from vicreg_fast.errors import TrainingError, UsageError
@@ -23,10 +20,9 @@ from vicreg_fast.training.capture import (
     WARMUP_STEPS,
     WARMUP_STEPS_OF_RANKS,
     CapturedStep,
-    Made,
     capture_obstacle,
 )
-from vicreg_fast.training.capture_guard import forbid_host_sync
+from vicreg_fast.training.capture_guard import forbid_host_sync, imagined_cuda
 from vicreg_fast.training.lars import LARS
 from vicreg_fast.training.step import TrainingStep, recipe_loss
 
@@ -34,62 +30,6 @@ CPU = torch.device("cpu")
 CUDA = torch.device("cuda", 0)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 OPTIMIZERS = ["lars", "adamw", "sgd"]
-
-
-class Tape(TorchDispatchMode):
-    """The operators called while it is on. Repeating them writes where they wrote before, as a graph does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._calls: list[tuple[Any, Any, Any, Any]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        results = func(*args, **kwargs)
-        if func.namespace != "profiler":
-            self._calls.append((func, args, kwargs, results))
-        return results
-
-    @torch.no_grad()
-    def replay(self) -> None:
-        for func, args, kwargs, results in self._calls:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
-                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
-
-
-class TapeRecorder:
-    """A Recorder for any device. `tensors` are those that a step changes, which recording leaves alone."""
-
-    def __init__(self) -> None:
-        self.tensors: Callable[[], list[Tensor]] = list
-        self.eager = self.recorded = self.replayed = 0
-        self.recording = False
-
-    def eagerly(self, work: Callable[[], Made]) -> Made:
-        self.eager += 1
-        return work()
-
-    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], Any], Tensor]:
-        self.recorded += 1
-        before = [(tensor, tensor.clone()) for tensor in self.tensors()]
-        tape = Tape()
-        self.recording = True
-        try:
-            with forbid_host_sync(), tape:
-                written = work()
-        finally:
-            self.recording = False
-            with torch.no_grad():
-                for tensor, value in before:
-                    tensor.copy_(value)
-
-        def replay() -> None:
-            self.replayed += 1
-            tape.replay()
-
-        return replay, written
 
 
 def taped(recipe: Recipe, **options: Any) -> tuple[TrainingStep, TapeRecorder]:
@@ -257,6 +197,17 @@ def test_the_buffers_keep_the_views_layout() -> None:
     assert seen[0].stride() == nhwc.view_1.stride()
     assert seen[1].stride() == nhwc.view_2.stride()
     assert torch.equal(seen[0], batch.view_1)
+
+
+def test_batches_of_the_host_are_copied_before_what_is_captured() -> None:
+    with imagined_cuda():
+        recorder = GuardingRecorder()
+        step = TrainingStep(small(capture="on"), CUDA, steps_per_epoch=STEPS_PER_EPOCH, recorder=recorder)
+        for batches in random_batches(WARMUP_STEPS + 2):
+            assert batches[0].view_1.device == CPU
+            loss, _ = step(batches)
+        assert (recorder.eager, recorder.recorded) == (WARMUP_STEPS, 1)
+        assert loss.device == CUDA
 
 
 def test_a_cpu_has_no_capture() -> None:
