@@ -130,7 +130,7 @@ def _nccl(version: tuple[int, ...] | None, versions: dict[str, str]) -> Finding:
     return Finding(
         what="nccl",
         found=found,
-        use="the loss's exchange under torch.distributed; pretrain trains on one device",
+        use="pretrain --gpus N, and the loss's exchange under torch.distributed",
         ok=package is not None,
     )
 

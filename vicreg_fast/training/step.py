@@ -89,6 +89,10 @@ class TrainingStep:
         self.device = device
         self.ranks = ranks
         self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        if device.type == "cuda":
+            # As official `main_vicreg.py:main`: shapes never change, so the fastest convolution is looked for
+            # once. The whole process's, which trains one network.
+            torch.backends.cudnn.benchmark = True
         torch.manual_seed(recipe.seed)
         self.network: TwoViewNetwork = build_network(recipe)
         self.network.to(device=device, dtype=dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
