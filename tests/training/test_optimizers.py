@@ -53,6 +53,36 @@ def test_adamw_is_capturable_on_a_gpu_only() -> None:
     assert not any(group["capturable"] for group in groups)
 
 
+@pytest.fixture
+def nan_in_new_memory() -> Iterator[None]:
+    """torch.empty and its like give NaN, in place of what happens to be there."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("nan_in_new_memory")
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_first_step_that_the_loss_scaler_skips_leaves_no_trace(name: str) -> None:
+    """As GradScaler tells a fused optimiser of it, after a first scale that was too large."""
+    skipped, fresh = nn.Linear(3, 2), nn.Linear(3, 2)
+    fresh.load_state_dict(skipped.state_dict())
+    for network in (skipped, fresh):
+        made: Any = build_optimizer(small(optimizer=name), network)
+        set_learning_rate(made, 0.25)
+        if network is skipped:
+            for p in network.parameters():
+                p.grad = torch.full_like(p, torch.inf)
+            made.found_inf = torch.ones(())
+            made.step()
+            made.found_inf = torch.zeros(())
+        for p in network.parameters():
+            p.grad = torch.ones_like(p)
+        made.step()
+    for one, other in zip(skipped.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
 def test_loading_keeps_the_options_it_was_made_with(name: str) -> None:
     network = nn.Linear(3, 2)

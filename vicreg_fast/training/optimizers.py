@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 
 from vicreg_fast.config import Recipe
@@ -29,7 +30,13 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
         return adamw
     if recipe.optimizer in ("apex-fusedsgd", "apex-fusedlamb"):
         return build_apex_optimizer(recipe, groups)
-    return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
+    sgd = optim.SGD(groups, lr=0.0, momentum=recipe.momentum, fused=True)
+    if recipe.momentum:
+        # torch makes them at the first step without filling them, and leaves them so when the loss scaler
+        # skips that step. From zero the first step is the same.
+        for p in params:
+            sgd.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return sgd
 
 
 def decay_groups(recipe: Recipe, params: list[nn.Parameter]) -> list[dict[str, Any]]:
