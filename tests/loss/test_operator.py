@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.loss.paths import TRITON_PATHS, LossPath
+from tests.loss.paths import PATHS, TRITON_PATHS, LossPath
 from vicreg_fast.loss import VICRegLoss, VICRegTerms, plan_loss, vicreg_loss
 from vicreg_fast.loss.closed_form import LossValue
 from vicreg_fast.loss.operator import gradient_operator, loss_operator, options_text
@@ -34,9 +34,10 @@ def _views(
     *,
     needs: tuple[bool, bool] = (True, True),
     seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(n * 1009 + D + seed)
-    x, y = torch.randn(2, n, D, generator=generator, dtype=torch.float64).to(dtype)
+    x, y = torch.randn(2, n, D, generator=generator, dtype=torch.float64).to(device, dtype)
     return x.clone().requires_grad_(needs[0]), y.clone().requires_grad_(needs[1])
 
 
@@ -182,12 +183,12 @@ def test_inductor() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("path", TRITON_PATHS[:1])
+@pytest.mark.parametrize("path", TRITON_PATHS)
 def test_triton(path: LossPath, form: str, dtype: torch.dtype) -> None:
     def call(x: Tensor, y: Tensor) -> Any:
         return vicreg_loss(x, y, form=form, backend=path.backend, return_terms=True)
 
-    _require_equal(_compiled(call), call, *_views(*SHAPES[form], dtype))
+    _require_equal(_compiled(call), call, *_views(*SHAPES[form], dtype, device=path.device))
 
 
 def _options(form: str, backend: str) -> str:
@@ -196,27 +197,27 @@ def _options(form: str, backend: str) -> str:
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("backend", "needs"),
-    [("torch", NEEDS[0]), ("torch", NEEDS[1]), ("triton", NEEDS[0]), ("triton", NEEDS[2])],
-)
-def test_torchs_own_check_of_the_operators(backend: str, form: str, needs: tuple[bool, bool]) -> None:
+@pytest.mark.parametrize("alone", [False, True], ids=["both views", "one view"])
+@pytest.mark.parametrize("path", PATHS)
+def test_torchs_own_check_of_the_operators(path: LossPath, form: str, alone: bool) -> None:
     """Schema, fake against real outputs, autograd registration, and tracing by AOTAutograd."""
-    dtype = torch.float64 if backend == "torch" else torch.float32
-    x, y = _views(*SHAPES[form], dtype, needs=needs)
-    options = (_options(form, backend), "", *needs)
+    of_torch = path.backend == "torch"
+    dtype = torch.float64 if of_torch else torch.float32
+    needs = NEEDS[(1 if of_torch else 2) if alone else 0]
+    x, y = _views(*SHAPES[form], dtype, needs=needs, device=path.device)
+    options = (_options(form, path.backend), "", *needs)
     torch.library.opcheck(loss_operator, (x, y, *options), rtol=1e-5, atol=1e-6)
     with torch.no_grad():
         saved = loss_operator(x, y, *options)[len(LossValue._fields) :]
-        upstream = torch.tensor(2.0, dtype=dtype)
-        saved += [x, y] if backend == "triton" else []
+        upstream = torch.tensor(2.0, dtype=dtype, device=path.device)
+        saved += [] if of_torch else [x, y]
         torch.library.opcheck(gradient_operator, (saved, upstream, dtype, *options))
 
 
-@pytest.mark.parametrize("backend", ["torch", "triton"])
-def test_the_operator_keeps_no_copy_of_its_inputs(backend: str) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_the_operator_keeps_no_copy_of_its_inputs(path: LossPath) -> None:
     """Beside the views themselves, which are alive anyway, autograd holds what the plan says."""
-    x, y = _views(7, 13, torch.float32)
+    x, y = _views(7, 13, torch.float32, device=path.device)
     held: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -224,8 +225,9 @@ def test_the_operator_keeps_no_copy_of_its_inputs(backend: str) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = loss_operator(x, y, _options("gram", backend), "", True, True)[0]
+        loss = loss_operator(x, y, _options("gram", path.backend), "", True, True)[0]
     for view in (x, y):
         held.pop(view.untyped_storage().data_ptr(), None)
     assert loss.requires_grad
-    assert sum(held.values()) == plan_loss(7, 7, 13, x.dtype, "cpu", 1, "gram", backend).saved_bytes
+    plan = plan_loss(7, 7, 13, x.dtype, path.device, 1, "gram", path.backend)
+    assert sum(held.values()) == plan.saved_bytes
