@@ -106,8 +106,10 @@ def test_trouble_between_log_steps_names_the_last_good_checkpoint_and_keeps_it(
     assert all(bool(w.isfinite().all()) for w in weights(tmp_path / "run").values())
 
 
-def collapsed_from(step: int, until: int = 10**6) -> Callable[[Recipe], Any]:
+def collapsed_from(step: int, until: int = 10**6, **signs: float) -> Callable[[Recipe], Any]:
+    """The recipe's loss, whose terms show `signs` in those calls, or all dimensions dead."""
     real, calls = step_module.recipe_loss, 0
+    signs = signs or {"std_mean": 0.0, "dead_fraction": 1.0}
 
     def make(recipe: Recipe) -> Any:
         def loss(x: Tensor, y: Tensor) -> tuple[Tensor, VICRegTerms]:
@@ -115,7 +117,8 @@ def collapsed_from(step: int, until: int = 10**6) -> Callable[[Recipe], Any]:
             calls += 1
             value, terms = real(recipe)(x, y)
             if step <= calls <= until:
-                terms = terms._replace(std_mean=0 * value, dead_fraction=0 * value + 1)
+                shown = {name: 0 * value.detach() + sign for name, sign in signs.items()}
+                terms = terms._replace(**shown)
             return value, terms
 
         return loss
@@ -133,7 +136,18 @@ def test_collapsed_embeddings_end_the_run_at_the_last_good_checkpoint(
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     assert str(caught.value).endswith(f"the last good checkpoint, of step 5, is {checkpoint}")
     assert load_checkpoint(checkpoint)["step"] == 5
-    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 9))
+    # the last line is of the step that the message names
+    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 10))
+
+
+def test_a_resumed_run_knows_that_its_embeddings_had_a_rank(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.replace(log_every_steps=1, checkpoint_every_steps=1, collapse_patience=2)
+    run(recipe, manifest, tmp_path / "run", stop_at=2)
+    monkeypatch.setattr(step_module, "recipe_loss", collapsed_from(1, effective_rank=1.0))
+    with pytest.raises(TrainingError, match="step 4: .* they lie on one line"):
+        run(recipe, manifest, tmp_path / "run")
 
 
 def test_what_looked_collapsed_and_recovered_is_saved_again(

@@ -73,6 +73,13 @@ class CollapseGuard:
                 "variance_weight or lower base_lr, or train on with collapse_patience=0"
             )
 
+    def state_dict(self) -> dict[str, bool]:
+        """Of a run that does not look collapsed, which is the only kind to be saved."""
+        return {"rank_seen": self._rank_seen}
+
+    def load_state_dict(self, state: Mapping[str, bool]) -> None:
+        self._rank_seen = state["rank_seen"]
+
     def _reason(self, metrics: Mapping[str, float | int]) -> str | None:
         std, dead, rank = metrics["std_mean"], metrics["dead_fraction"], metrics["effective_rank"]
         self._rank_seen = self._rank_seen or rank >= RANK_SEEN

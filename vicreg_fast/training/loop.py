@@ -134,6 +134,7 @@ class Trainer:
             self._latest = (loss, terms)
             self.seconds = seconds_before + (time.perf_counter() - window_start)
             metrics: Metrics | None = None
+            collapse: TrainingError | None = None
             if self.step % self.recipe.log_every_steps == 0 or self.step == self.total_steps:
                 # The one place that reads from the device: everything before it is in flight until here.
                 values = self._read_finite()
@@ -153,7 +154,10 @@ class Trainer:
                 }
                 window_start, window_wait, window_step = now, self.loader_wait_seconds, self.step
                 seconds_before = self.seconds
-                self.guard(metrics)
+                try:
+                    self.guard(metrics)
+                except TrainingError as error:
+                    collapse = error
             if on_step is not None:
                 on_step(
                     Progress(
@@ -164,6 +168,8 @@ class Trainer:
                         asked_to_save=save_now,
                     )
                 )
+            if collapse is not None:  # not before what watches the run has the numbers that show it
+                raise collapse
         agreement.settle()
         self.seconds = seconds_before + (time.perf_counter() - window_start)
         return True
@@ -230,6 +236,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "smoothed_loss": self.smoothed_loss,
+            "guard": self.guard.state_dict(),
             "train_step": self.train_step.state_dict(),
             "pipeline": self.views.name,
             "ranks": gathered,
@@ -260,6 +267,7 @@ class Trainer:
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         self.smoothed_loss = state["smoothed_loss"]
+        self.guard.load_state_dict(state["guard"])
         torch.set_rng_state(own["rng"].cpu())
         if own["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda_rng"].cpu(), self.device)
