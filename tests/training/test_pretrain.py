@@ -9,12 +9,15 @@ import pytest
 from torch import Tensor
 
 from pipelines.manifest import Manifest
-from tests.training.runs import assert_same_weights, metrics, run, weights
+from tests.training.runs import CPU, assert_same_weights, metrics, run, weights
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, TrainingError
 from vicreg_fast.loss import VICRegTerms
 from vicreg_fast.training import step as step_module
 from vicreg_fast.training.checkpoint import load_checkpoint
+from vicreg_fast.training.loop import Progress
+from vicreg_fast.training.pretrain import pretrain
+from vicreg_fast.training.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("pipeline", ["torchvision", "dali"])
@@ -146,7 +149,7 @@ def test_a_resumed_run_knows_that_its_embeddings_had_a_rank(
     recipe = tiny.replace(log_every_steps=1, checkpoint_every_steps=1, collapse_patience=2)
     run(recipe, manifest, tmp_path / "run", stop_at=2)
     monkeypatch.setattr(step_module, "recipe_loss", collapsed_from(1, effective_rank=1.0))
-    with pytest.raises(TrainingError, match="step 4: .* they lie on one line"):
+    with pytest.raises(TrainingError, match=r"step 4: .* they lie on one line"):
         run(recipe, manifest, tmp_path / "run")
 
 
@@ -173,6 +176,39 @@ def test_checkpoints_by_the_clock(
     saved.clear()
     run(tiny.replace(max_steps=3, checkpoint_every_minutes=60.0), manifest, tmp_path / "never")
     assert saved == [3]
+
+
+def test_ranks_that_agree_a_step_later_save_once_each_time(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneStepLater:
+        """As several ranks are answered."""
+
+        def __init__(self, _: Any, questions: int) -> None:
+            self.pending = (False,) * questions
+
+        def ask(self, *asked: bool) -> tuple[bool, ...]:
+            answers, self.pending = self.pending, asked
+            return answers
+
+        def settle(self) -> None:
+            pass
+
+    now, saved = 0.0, list[int]()
+    monkeypatch.setattr("vicreg_fast.training.loop.Agreement", OneStepLater)
+    monkeypatch.setattr("vicreg_fast.training.pretrain.time.monotonic", lambda: now)
+    monkeypatch.setattr(
+        "vicreg_fast.training.checkpoint_writer.save_checkpoint", lambda _, state: saved.append(state["step"])
+    )
+
+    def after_step(progress: Progress) -> None:
+        nonlocal now
+        now = 60.0 * progress.step  # a minute each
+
+    recipe = tiny.replace(batch_size=2, max_steps=12, checkpoint_every_minutes=4.0)
+    with RunFolder(tmp_path / "run", recipe) as folder:
+        pretrain(recipe, manifest, folder, CPU, on_step=after_step)
+    assert saved == [6, 12]  # due after step 4, asked before 5, answered before 6
 
 
 def test_the_best_is_the_one_of_the_lowest_loss(tiny: Recipe, manifest: Manifest, tmp_path: Path) -> None:

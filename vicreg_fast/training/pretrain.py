@@ -59,9 +59,15 @@ def pretrain(
         if on_start is not None:
             on_start(trainer)
 
+        asked = False
+
         def due() -> bool:
-            every = 60 * recipe.checkpoint_every_minutes
-            return ranks.rank == 0 and every > 0 and time.monotonic() - saved_time >= every
+            nonlocal asked
+            if asked or ranks.rank != 0 or not recipe.checkpoint_every_minutes:
+                return False
+            # Once: several ranks are answered a step later, and would save at the step after that again.
+            asked = time.monotonic() - saved_time >= 60 * recipe.checkpoint_every_minutes
+            return asked
 
         def save() -> None:
             nonlocal saved_at, saved_time, best
@@ -73,6 +79,8 @@ def pretrain(
             saved_at, saved_time = trainer.step, time.monotonic()
 
         def after_step(progress: Progress) -> None:
+            nonlocal asked
+            asked = asked and not progress.asked_to_save
             if progress.metrics is not None and folder is not None:
                 folder.log(progress.metrics)
             if on_step is not None:
