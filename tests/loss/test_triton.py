@@ -201,3 +201,21 @@ def test_the_gradient_is_made_in_the_backward_with_the_loss_scale(path: LossPath
     scaled = torch.autograd.grad(loss, x, torch.tensor(2.0**16, device=path.device))[0]
     assert torch.count_nonzero(unscaled) < 0.9 * x.numel()
     assert torch.count_nonzero(scaled) > 0.99 * x.numel()
+
+
+@pytest.mark.parametrize("precision", ["ieee", "tf32"])
+def test_float32_products_are_as_torch_was_told(path: LossPath, precision: str) -> None:
+    """Through its newer interface as well, after which the older one's getter raises."""
+    from vicreg_fast.loss.fused import _precision
+
+    x, y = (normal(seed, 41, 57).to(path.device, torch.float32).requires_grad_() for seed in (1, 2))
+    products = torch.backends.cuda.matmul
+    try:
+        products.fp32_precision = precision
+        assert _precision() == precision
+        torch.autograd.grad(vicreg_loss(x, y, backend=path.backend), (x, y))
+    finally:
+        products.fp32_precision = "ieee"
+    assert _precision() == "ieee"
+    torch.set_float32_matmul_precision("high")
+    assert _precision() == "tf32"

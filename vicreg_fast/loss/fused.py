@@ -104,8 +104,10 @@ def _product_scale(objective: Objective, N: int, D: int, W: int) -> float:
 
 
 def _precision() -> str:
-    """Of products of float32: what torch was told for its own."""
-    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    """Of products of float32: what torch was told for its own, through either of its interfaces. The getter
+    of the older one raises where the newer one was used.
+    """
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def _summed(values: Tensor, objective: Objective, ranks: Ranks) -> Tensor:
