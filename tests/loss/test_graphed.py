@@ -159,7 +159,8 @@ def test_one_view_and_no_gradient() -> None:
         assert torch.equal(loss(x, y), vicreg_loss(x, y))
     x = x.clone().requires_grad_()
     expected = torch.autograd.grad(vicreg_loss(x, y), x)[0]
-    assert torch.equal(torch.autograd.grad(loss(x, y), x)[0], expected)
+    # Eager code multiplies for one view what the graph does for both, and cuBLAS may sum in another order.
+    torch.testing.assert_close(torch.autograd.grad(loss(x, y), x)[0], expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.gpu
