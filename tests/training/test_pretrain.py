@@ -143,6 +143,17 @@ def test_collapsed_embeddings_end_the_run_at_the_last_good_checkpoint(
     assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 10))
 
 
+def test_a_run_that_ends_while_it_looks_collapsed_says_so(
+    tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.replace(log_every_steps=1, collapse_patience=5)
+    monkeypatch.setattr(step_module, "recipe_loss", collapsed_from(11))
+    with pytest.raises(TrainingError, match=r"step 12: .* for 2 logged steps .* of step 8, is "):
+        run(recipe, manifest, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 8
+    assert run(recipe.replace(collapse_patience=0), manifest, tmp_path / "run").saved_step == 12
+
+
 def test_a_resumed_run_knows_that_its_embeddings_had_a_rank(
     tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

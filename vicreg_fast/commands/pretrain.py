@@ -58,7 +58,7 @@ def _choices(key: str) -> click.Choice[str]:
     "--keep",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Keep the last N checkpoints, and the best.  [default: the recipe's, 1]",
+    help="Keep the last N checkpoints and, from 2 on, the best.  [default: the recipe's, 1]",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write the numbers for TensorBoard: RUN/tensorboard.")
 @click.option(
@@ -253,10 +253,12 @@ def _tell(trainer: "Trainer", folder: Path, view: LiveView) -> None:
         if trainer.saved_step == trainer.step:
             click.echo(f"{folder}: stopped at {at} and saved; the same command goes on from there")
         else:  # the embeddings looked collapsed
-            click.echo(
-                f"{folder}: stopped at {at}, whose embeddings look collapsed; the last checkpoint is of step "
-                f"{trainer.saved_step}, and the same command goes on from that"
+            last = (
+                f"the last checkpoint is of step {trainer.saved_step}, and the same command goes on from that"
+                if trainer.saved_step
+                else "there is no checkpoint yet, and the same command begins anew"
             )
+            click.echo(f"{folder}: stopped at {at}, whose embeddings look collapsed; {last}")
     else:
         ranks_too = f" × {trainer.ranks.world_size} ranks" if trainer.ranks.world_size > 1 else ""
         click.echo(

@@ -43,6 +43,7 @@ class CollapseGuard:
         self.mean_std_limit = MEAN_STD_LIMIT * min(gamma, 1.0)
         self._in_a_row = 0
         self._rank_seen = False
+        self._collapse: TrainingError | None = None
 
     @property
     def suspicious(self) -> bool:
@@ -66,12 +67,19 @@ class CollapseGuard:
             self._in_a_row = 0
             return
         self._in_a_row += 1
+        self._collapse = TrainingError(
+            f"step {metrics['step']}: the embeddings have collapsed: {reason}, for {self._in_a_row} "
+            f"logged {'step' if self._in_a_row == 1 else 'steps in a row'} ({_terms(metrics)}); raise "
+            "variance_weight or lower base_lr, or train on with collapse_patience=0"
+        )
         if self._in_a_row >= self.patience:
-            raise TrainingError(
-                f"step {metrics['step']}: the embeddings have collapsed: {reason}, for {self._in_a_row} "
-                f"logged {'step' if self._in_a_row == 1 else 'steps in a row'} ({_terms(metrics)}); raise "
-                "variance_weight or lower base_lr, or train on with collapse_patience=0"
-            )
+            raise self._collapse
+
+    def require_healthy(self) -> None:
+        """For the end of a run, whose patience no later step can use up. Raises the TrainingError of the last
+        logged step if that looked collapsed."""
+        if self.suspicious and self._collapse is not None:
+            raise self._collapse
 
     def state_dict(self) -> dict[str, bool]:
         """Of a run that does not look collapsed, which is the only kind to be saved."""

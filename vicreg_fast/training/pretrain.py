@@ -91,7 +91,8 @@ def pretrain(
                 save()
 
         try:
-            trainer.run(on_step=after_step, stop=stop, save=due)
+            if trainer.run(on_step=after_step, stop=stop, save=due):
+                trainer.guard.require_healthy()
             if trainer.step != saved_at and not trainer.guard.suspicious:
                 save()
             writer.wait()
