@@ -4,6 +4,7 @@ Nothing here waits for the device or branches on its data, so a CUDA graph can c
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ def forward(
         if plan.backend == "triton":
             from vicreg_fast.loss.fused import fused_forward
 
-            value, saved = fused_forward(x_nD, y_nD, objective=objective, plan=plan, ranks=ranks)
+            with _device_of(x_nD):
+                value, saved = fused_forward(x_nD, y_nD, objective=objective, plan=plan, ranks=ranks)
             return value, () if views is None else (*saved, x_nD, y_nD)
         value, gradient = value_and_gradient(
             x_nD, y_nD, objective=objective, plan=plan, ranks=ranks, views=views
@@ -53,15 +55,21 @@ def backward(
         from vicreg_fast.loss.fused import fused_backward
 
         centred, product, columns, x_nD, y_nD = saved
-        return fused_backward(
-            (centred, product, columns),
-            x_nD,
-            y_nD,
-            upstream,
-            objective=objective,
-            plan=plan,
-            ranks=ranks,
-            views=views,
-        )
+        with _device_of(x_nD):
+            return fused_backward(
+                (centred, product, columns),
+                x_nD,
+                y_nD,
+                upstream,
+                objective=objective,
+                plan=plan,
+                ranks=ranks,
+                views=views,
+            )
     (gradient,) = saved
     return torch.mul(gradient, upstream, out=torch.empty_like(gradient, dtype=dtype))
+
+
+def _device_of(x: Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the current device, wherever its arguments are."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
