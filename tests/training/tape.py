@@ -4,6 +4,7 @@ were given, repeated without any Python of the step.
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -44,6 +45,11 @@ class TapeRecorder:
         self.tensors: Callable[[], list[Tensor]] = list
         self.eager = self.recorded = self.replayed = 0
         self.recording = False
+        self._tapes: WeakSet[Tape] = WeakSet()
+
+    def holders(self) -> int:
+        """Recorded steps that somebody still holds."""
+        return len(self._tapes)
 
     def eagerly(self, work: Callable[[], Made]) -> Made:
         self.eager += 1
@@ -53,6 +59,7 @@ class TapeRecorder:
         self.recorded += 1
         before = [(tensor, tensor.clone()) for tensor in self.tensors()]
         tape = Tape()
+        self._tapes.add(tape)
         self.recording = True
         try:
             with forbid_host_sync(), tape:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import Manifest, load_manifest
+from tests.training.steps import tensors_of
+from tests.training.tape import TapeRecorder
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, TrainingError, UsageError
 from vicreg_fast.loss import VICRegTerms
@@ -46,6 +49,21 @@ def whole_run(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
         return trainer.state_dict()
     finally:
         trainer.close()
+
+
+def test_a_closed_trainer_holds_no_graph(
+    tiny: Recipe, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or NCCL, whose exchanges are in it, never ends."""
+    recorder = TapeRecorder()
+    monkeypatch.setattr(loop, "TrainingStep", partial(TrainingStep, recorder=recorder))
+    trainer = Trainer(tiny.replace(pipeline="dali", optimizer="lars"), manifest, CPU)
+    recorder.tensors = lambda: tensors_of(trainer.train_step)
+    assert trainer.run(until=5)
+    assert recorder.replayed == 2
+    assert recorder.holders() > 0
+    trainer.close()
+    assert recorder.holders() == 0
 
 
 @pytest.mark.parametrize("optimizer", ["lars", "adamw"])

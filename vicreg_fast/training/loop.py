@@ -89,7 +89,7 @@ class Trainer:
                 ranks=ranks,
             )
         except BaseException:
-            self.close()
+            self.views.close()
             raise
         self.total_steps = planned_steps(recipe, self.steps_per_epoch)
         self.step = 0
@@ -273,6 +273,7 @@ class Trainer:
             torch.cuda.set_rng_state(own["cuda_rng"].cpu(), self.device)
 
     def close(self) -> None:
+        self.train_step.close()
         self.views.close()
 
 

@@ -251,6 +251,13 @@ class TrainingStep:
         gc.collect()  # tracebacks keep the broken graph's memory, and the hooks of what is wrapped anew
         self._wrap()
 
+    def close(self) -> None:
+        """Gives the captured graph back. Call it before the process group is destroyed: NCCL waits, for ever,
+        for the graphs that hold its exchanges (https://github.com/pytorch/pytorch/issues/115388).
+        """
+        if self._captured is not None:
+            self._captured.forget()
+
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser, scaler and schedule: tensors, numbers and strings only."""
         return {
