@@ -1,7 +1,6 @@
 """`bench loss`: at every dtype and shape the gate, the memory, the floor and the times of every provider."""
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.loss_gate import Gate
-from bench.loss_memory import peak_extra_bytes
+from bench.loss_memory import followed_call
 from bench.loss_providers import OFFICIAL, LossProvider
 from bench.loss_record import PHASES, Ceiling, LossComparison, LossMemory, LossPhase
 from bench.loss_speed import Pairs, draw_views, time_losses, timing_records
@@ -113,9 +112,7 @@ class LossBenchRun:
                 self.refused.append(f"{provider.name} at {shape}")
                 return None
             stage = "memory"
-            began = time.perf_counter()
-            peak_bytes = peak_extra_bytes(loss, x, y)
-            seconds = time.perf_counter() - began
+            peak_bytes, seconds = followed_call(loss, x, y)
             self._write(
                 LossMemory(
                     provider=provider.name,

@@ -9,6 +9,7 @@ the caching allocator's peak, in whole blocks of 512 bytes.
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -25,13 +26,22 @@ def peak_extra_bytes(loss: LossFunction, x: Tensor, y: Tensor) -> int:
     """Of one forward and backward of a loss that was called before: what it makes once (compiled code, tuned
     tiles) is not in it.
     """
+    return followed_call(loss, x, y)[0]
+
+
+def followed_call(loss: LossFunction, x: Tensor, y: Tensor) -> tuple[int, float]:
+    """As `peak_extra_bytes`, and the seconds of that call: without the profiler's start, which takes a second
+    or two the first time.
+    """
     if x.device.type == "cuda":
-        return _cuda_peak(loss, x, y)
+        return _cuda_call(loss, x, y)
     with (
         _quiet_stderr(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled,
     ):
+        began = time.perf_counter()
         gradients = torch.autograd.grad(loss(x, y), (x, y))
+        seconds = time.perf_counter() - began
     del gradients
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
@@ -42,16 +52,18 @@ def peak_extra_bytes(loss: LossFunction, x: Tensor, y: Tensor) -> int:
         for event in events
         if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0
     )
-    return max(accumulate(change for _, _, change in changes), default=0)
+    return max(accumulate(change for _, _, change in changes), default=0), seconds
 
 
-def _cuda_peak(loss: LossFunction, x: Tensor, y: Tensor) -> int:
+def _cuda_call(loss: LossFunction, x: Tensor, y: Tensor) -> tuple[int, float]:
     torch.cuda.synchronize(x.device)
     torch.cuda.reset_peak_memory_stats(x.device)
     before = torch.cuda.memory_allocated(x.device)
+    began = time.perf_counter()
     torch.autograd.grad(loss(x, y), (x, y))
     torch.cuda.synchronize(x.device)
-    return torch.cuda.max_memory_allocated(x.device) - before
+    seconds = time.perf_counter() - began
+    return torch.cuda.max_memory_allocated(x.device) - before, seconds
 
 
 @contextmanager

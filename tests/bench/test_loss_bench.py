@@ -1,13 +1,17 @@
 """`bench loss` as a whole, at shapes that take no time."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import profile
 
-from bench import loss_bench
+from bench import loss_bench, loss_memory
 from bench.loss_bench import LossBench, LossBenchRun
 from bench.loss_providers import PROVIDERS, LossProvider, choose_providers
 from bench.loss_record import PHASES, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
@@ -115,6 +119,20 @@ def test_only_the_phases_asked_for_are_recorded() -> None:
     _, records = _run((PROVIDERS["gram"], None), phases=("backward",))
     assert [t.phase for t in _of(records, LossTiming)] == ["backward"]
     assert [f.phase for f in _of(records, LossFloor)] == ["backward"]
+
+
+def test_a_profiler_that_is_slow_to_begin_makes_no_window_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch's is in a process's first: longer than many windows, of a call that takes part of one."""
+
+    @contextmanager
+    def slow(*args: Any, **kwargs: Any) -> Iterator[profile]:
+        time.sleep(0.6)
+        with profile(*args, **kwargs) as profiled:
+            yield profiled
+
+    monkeypatch.setattr(loss_memory, "profile", slow)
+    _, records = _run((PROVIDERS["auto"], None), pairs=Pairs(most=1, min_seconds=0.01))
+    assert all(timing.calls_per_sample > 1 for timing in _of(records, LossTiming))
 
 
 @pytest.mark.gpu
