@@ -46,7 +46,9 @@ KERNELS = {
     ("triton", "gram"): 5,
     ("triton", "covariance"): 5,
 }
-"""Of our forward and backward in one process; with Triton three forward, one backward and a cast."""
+"""Of our forward and backward in one process; with Triton three forward, one backward, and the zeros of the
+products' partial sums.
+"""
 RANKED_KERNELS = 8
 """More of ours where there are several ranks: packing both views, and the shares of the terms."""
 
