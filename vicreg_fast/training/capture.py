@@ -3,7 +3,8 @@
 The first steps run eagerly, so that what a step makes once (the optimiser's state, compiled code, tuned
 kernels, the buckets of DistributedDataParallel) is made before the capture. They are steps of the training
 like any other: none is lost or repeated, since a capture computes nothing. They and the capture run on one
-stream of their own, which the current stream waits for and which waits for it; replays run on the current one.
+stream of their own, which the current stream waits for and which waits for it; replays run on the current
+stream.
 
 What a captured step reads must be where it was when it was captured. So batches are copied into buffers, the
 schedule counts on the device, and a step whose optimiser was given other tensors is captured anew.
