@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from vicreg_fast.distributed import SINGLE
-from vicreg_fast.loss import backends, fused, plan_loss
+from vicreg_fast.loss import backends, fused, plan_loss, vicreg_loss
 from vicreg_fast.loss.presets import Objective, preset_named
 from vicreg_fast.training.capture_guard import imagined_cuda
 
@@ -38,7 +39,22 @@ def test_triton_is_launched_on_the_device_of_the_views(monkeypatch: pytest.Monke
         "views": slice(0, 2),
     }
     with imagined_cuda():
-        x, y = (torch.empty(8, 16, device="cuda:1") for _ in range(2))
+        x, y = (torch.empty(8, 16, device="cuda:0") for _ in range(2))
         _, saved = backends.forward(x, y, **options)
-        backends.backward(saved, torch.empty((), device="cuda:1"), dtype=x.dtype, **options)
-    assert launched == [torch.device("cuda", 1)] * 2
+        backends.backward(saved, torch.empty((), device="cuda:0"), dtype=x.dtype, **options)
+    assert launched == [torch.device("cuda", 0)] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("form", ["gram", "covariance"])
+def test_views_on_a_device_that_is_not_current(form: str) -> None:
+    views = torch.randn(2, 41, 57)
+
+    def gradients(device: str) -> list[Tensor]:
+        x, y = (z.to(device).requires_grad_() for z in views)
+        found = torch.autograd.grad(vicreg_loss(x, y, form=form, backend="triton"), (x, y))
+        return [gradient.cpu() for gradient in found]
+
+    torch.testing.assert_close(gradients("cuda:1"), gradients("cuda:0"), rtol=1e-5, atol=1e-7)
+    assert torch.cuda.current_device() == 0
