@@ -17,6 +17,7 @@ def test_the_batch_script_is_bash() -> None:
     done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = (line for line in script.read_text().splitlines() if line.startswith("srun "))
+    assert '--cpus-per-task="$SLURM_CPUS_PER_TASK"' in line  # which srun would take to be 1
     named = set(re.findall(r"--[a-z-]+", line.partition("pretrain")[2]))
     assert named
     assert named <= OPTIONS
