@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import torch.distributed.elastic.rendezvous.registry as rendezvous_registry
@@ -276,14 +275,11 @@ class _Handlers:
         self._handle = handle
         self._previous: dict[signal.Signals, Any] = {}
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._handle(signal.Signals(number))
-
     def __enter__(self) -> None:
         ours = (signal.SIGINT, signal.SIGTERM)
         self._previous = {number: signal.getsignal(number) for number in (*ours, *AGENT_SIGNALS)}
         for number in ours:
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda received, _: self._handle(signal.Signals(received)))
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
