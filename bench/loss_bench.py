@@ -57,7 +57,7 @@ class LossBenchRun:
     ) -> None:
         self.bench = bench
         self.refused: list[str] = []
-        """`provider at N × D, dtype` of each that is not the loss it says it is."""
+        """`provider at N × D, dtype` of each that failed the gate."""
         self.failed: list[str] = []
         """The same of each that ended with an error."""
         self._write = write

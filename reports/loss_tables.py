@@ -48,7 +48,8 @@ def _check(row: Row) -> str:
         return "not recorded"
     if row.gate.passed:
         return "passed"
-    return f"off by {shown_error(row.gate.value_error)}, gradient {shown_error(row.gate.gradient_error)}"
+    what = "value" if row.gate.value_error is None else "off by"
+    return f"{what} {shown_error(row.gate.value_error)}, gradient {shown_error(row.gate.gradient_error)}"
 
 
 def subject_table(report: LossReport) -> Table:

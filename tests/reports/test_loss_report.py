@@ -128,7 +128,7 @@ def test_a_refused_loss_is_in_every_output_with_its_deviation(full_run) -> None:
     assert said.tone == "bad"
     assert "solo-learn failed the check against the oracle and was not timed there" in said.headline
     (caveat,) = said.caveats
-    assert "its value is off by 3.0e-02 (1.2e-06 allowed), its gradient by not finite" in caveat
+    assert "its value is off by 3.0e-02 (1.2e-06 allowed), its gradient is not finite" in caveat
     (table,) = (t for t in place_tables(summarise_losses(report)) if t.title.startswith("64 × 64"))
     (row,) = table.rows
     assert row[:3] == ("solo-learn", "–", "off by 3.0e-02, gradient not finite")
@@ -141,6 +141,14 @@ def test_a_refused_loss_is_in_every_output_with_its_deviation(full_run) -> None:
     )
     for text in outputs:
         assert "off by 3.0e-02" in text
+
+
+def test_a_value_that_overflowed_is_not_said_to_be_off_by_something(full_run) -> None:
+    report = full_run.checked("official", 64, 64, passed=False, value_error=None).report()
+    (caveat,) = loss_verdict(report).caveats
+    assert "its value is not finite, its gradient is off by" in caveat
+    (table,) = (t for t in place_tables(summarise_losses(report)) if t.title.startswith("64 × 64"))
+    assert table.rows[0][2].startswith("value not finite, gradient ")
 
 
 def test_a_failure_is_said(full_run) -> None:

@@ -125,7 +125,7 @@ def loss(
 
     Before anything is timed, its value and gradient are held to a float64 oracle. All shapes take some 25
     minutes on two cores, most of it the others' at D = 8192. Exit codes: 1 when a loss
-    is not the one it says it is, 4 when one ended with an error.
+    fails that check, 4 when one ended with an error.
     """
     if static:
         from bench.static_kernels import run_static
@@ -176,7 +176,7 @@ def _run(bench: "LossBench", folder: Path) -> None:
     print_loss_report(load_loss_report([records]), common.stdout_console())
     click.echo(f"records {records}\nreport  {written['report.html']}")
     for name in run.refused:
-        click.echo(f"vicreg-fast: {name} is not the loss it says it is; it was not timed", err=True)
+        click.echo(f"vicreg-fast: {name} failed the check against the oracle; it was not timed", err=True)
     for failure in run.failed:
         click.echo(f"vicreg-fast: {failure}", err=True)
     if run.refused:
