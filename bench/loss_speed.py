@@ -25,7 +25,7 @@ from vicreg_fast.errors import UsageError
 
 FEWEST_PAIRS = 10
 CLEARLY_LONGER = 50
-"""Times a window that a call took, from which one call is a window."""
+"""Times a window that a call took, from which one call is a window and none comes before it."""
 JUDGED = 3
 """Calls by which the length of a window is judged, where one call does not fill it."""
 
@@ -100,6 +100,7 @@ def time_losses(
     known: one that is far longer than a window need not be tried again. Raises what a loss raises.
     """
     samples: dict[str, Samples] = {}
+    warmed_up: set[str] = set()
     pair_seconds = 0.0
     for name, loss in losses.items():
         once = roughly.get(name, 0.0)
@@ -108,11 +109,13 @@ def time_losses(
         if once < pairs.min_seconds:
             once = sum(_window(loss, x, y, JUDGED)) / JUDGED
         samples[name] = Samples(calls=max(1, math.ceil(pairs.min_seconds / once)))
-        pair_seconds += samples[name].calls * once
+        if once < CLEARLY_LONGER * pairs.min_seconds:
+            warmed_up.add(name)
+        pair_seconds += (samples[name].calls + (name in warmed_up)) * once
     for pair in range(pairs.number(pair_seconds)):
         for name in samples if pair % 2 == 0 else reversed(samples):
             calls = samples[name].calls
-            if calls > 1:  # a short call would be charged for what the one before it left in the caches
+            if name in warmed_up:  # or it would be charged for what the loss before it left in the caches
                 _window(losses[name], x, y, 1)
             forward, backward = _window(losses[name], x, y, calls)
             samples[name].forward.append(forward / calls)

@@ -50,6 +50,19 @@ def test_windows_hold_as_many_calls_as_they_need_after_one_that_warms_up() -> No
     assert len(calls) == 4 + 2 * (1 + samples.calls)
 
 
+def test_a_call_of_a_few_windows_is_warmed_up_as_shorter_ones_are() -> None:
+    """Or of two losses about as long as a window, one would be timed with cold caches and one with warm."""
+    calls: list[str] = []
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return _loss("a", calls)(x, y)
+
+    (samples,) = time_losses({"a": loss}, *_views(), Pairs(most=2, min_seconds=0.01)).values()
+    assert samples.calls == 1
+    assert len(calls) == 1 + 2 * (1 + samples.calls)
+
+
 def test_a_call_that_is_known_to_be_long_is_not_tried_again() -> None:
     calls: list[str] = []
     roughly = {"a": 1.0, "b": 0.1}
