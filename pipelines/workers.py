@@ -22,10 +22,20 @@ def worker_context(workers: int) -> BaseContext | None:
 
 
 def prepare_worker(_: int) -> None:
-    """For a worker's start. Ctrl-C reaches the whole process group, and the parent alone decides what it
-    means."""
+    """For a worker's start. Ctrl-C, and a SIGTERM from a scheduler, reach the whole process group, and the
+    parent alone decides what they mean: it may go on for a step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the threads to come, too
+    threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_when_the_parent_says() -> None:
+    """By SIGTERM, as a DataLoader ends a worker that does not end by itself."""
+    parent = multiprocessing.parent_process()
+    while parent is not None:
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent.pid:
+            os._exit(1)
 
 
 def _end_with_parent() -> None:

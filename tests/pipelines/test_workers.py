@@ -53,7 +53,7 @@ def test_workers_die_with_a_killed_parent(one_class_an_image: Manifest) -> None:
         assert not any(alive(worker) for worker in workers)
 
 
-def test_workers_leave_ctrl_c_to_the_parent_and_end_on_close(one_class_an_image: Manifest) -> None:
+def test_workers_leave_signals_to_the_parent_and_end_on_close(one_class_an_image: Manifest) -> None:
     before = set(multiprocessing.active_children())
     views = TorchvisionViews(
         one_class_an_image,
@@ -70,7 +70,12 @@ def test_workers_leave_ctrl_c_to_the_parent_and_end_on_close(one_class_an_image:
     assert len(workers) == 2
     for worker in workers:
         worker.send_signal(signal.SIGINT)
+        # Not from the parent, which this process is: from a scheduler, say.
+        subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
     assert len(list(islice(batches, 6))) == 6
+    workers[0].terminate()
+    workers[0].wait(timeout=10)
+    assert workers[1].is_running()
     batches.close()  # type: ignore[attr-defined]
     views.close()
     _, still = psutil.wait_procs(workers, timeout=10)
