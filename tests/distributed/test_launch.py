@@ -223,7 +223,7 @@ def test_a_signal_while_nodes_wait_for_each_other_ends_the_wait(launched: Launch
     before = signal.getsignal(signal.SIGINT)
     thread = signal_when(signal.SIGINT, lambda: signal.getsignal(signal.SIGINT) is not before)
     with pytest.raises(KeyboardInterrupt):
-        launched("true", min_nodes=2, max_nodes=2, endpoint="127.0.0.1:0")
+        launched("true", nodes=2, endpoint="127.0.0.1:0")
     thread.join()
 
 

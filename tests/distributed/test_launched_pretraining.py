@@ -42,7 +42,7 @@ LAUNCHERS_OWN = (
 def as_node(command: list[str], endpoint: str, folder: Path, environment: dict[str, str]) -> int | None:
     """On a rank of a world: one node of two, which starts one rank."""
     os.environ.update(environment)
-    plan = LaunchPlan(ranks=1, min_nodes=2, max_nodes=2, endpoint=endpoint)
+    plan = LaunchPlan(ranks=1, nodes=2, endpoint=endpoint)
     return launch(plan, command, folder=folder, tell=print)
 
 

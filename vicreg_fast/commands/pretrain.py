@@ -144,9 +144,8 @@ class Job:
         from vicreg_fast.training.loop import local_batch_size
         from vicreg_fast.training.run_folder import RunFolder
 
-        if plan.min_nodes == plan.max_nodes:
-            local_batch_size(self.recipe, plan.ranks * plan.max_nodes)
-        if plan.max_nodes == 1:  # of several nodes only rank 0's may open it
+        local_batch_size(self.recipe, plan.ranks * plan.nodes)
+        if plan.nodes == 1:  # of several nodes only rank 0's may open it
             with RunFolder(self.folder, self.recipe) as run:
                 run.forget_unstarted()
         self._manifest()

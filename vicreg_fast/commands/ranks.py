@@ -27,7 +27,7 @@ class LaunchOptions:
 
     gpus: int | None = None
     ranks: int | None = None
-    nodes: str | None = None
+    nodes: int | None = None
     rdzv_endpoint: str | None = None
     rdzv_id: str | None = None
     max_restarts: int | None = None
@@ -46,7 +46,8 @@ def launch_options(command: F) -> F:
         click.option("--ranks", type=count, metavar="N", help="With --device cpu: train on N processes."),
         click.option(
             "--nodes",
-            metavar="N|MIN:MAX",
+            type=count,
+            metavar="N",
             help="Train on as many machines; give each the same command, and --rdzv-endpoint.  [default: 1]",
         ),
         click.option(
@@ -82,16 +83,15 @@ def plan_launch(
     if environment is not None and (environment.source == "torchrun" or options.rdzv_endpoint is None):
         raise UsageError(f"{given[0]}: {environment.source} has started the ranks already; leave it out")
     here = _ranks_here(options, device, asked_device)
-    min_nodes, max_nodes = _nodes(options.nodes)
-    _check_meeting_place(options, max_nodes)
-    if here == 1 and max_nodes == 1 and options.max_restarts is None:
+    nodes = options.nodes or 1
+    _check_meeting_place(options, nodes)
+    if here == 1 and nodes == 1 and options.max_restarts is None:
         return None
     from vicreg_fast.distributed.launch import LaunchPlan
 
     return LaunchPlan(
         ranks=here,
-        min_nodes=min_nodes,
-        max_nodes=max_nodes,
+        nodes=nodes,
         endpoint=options.rdzv_endpoint,
         run_id=options.rdzv_id or DEFAULT_RUN_ID,
         max_restarts=DEFAULT_RESTARTS if options.max_restarts is None else options.max_restarts,
@@ -127,26 +127,17 @@ def _ranks_here(options: LaunchOptions, device: "torch.device", asked_device: st
     return gpus or ranks or 1
 
 
-def _nodes(text: str | None) -> tuple[int, int]:
-    parts = (text or "1").split(":")
-    if len(parts) <= 2 and all(part.isascii() and part.isdigit() for part in parts):
-        smallest, largest = int(parts[0]), int(parts[-1])
-        if 1 <= smallest <= largest:
-            return smallest, largest
-    raise UsageError(f"--nodes {text}: must be a number of machines, or MIN:MAX such as 2:4")
-
-
-def _check_meeting_place(options: LaunchOptions, max_nodes: int) -> None:
+def _check_meeting_place(options: LaunchOptions, nodes: int) -> None:
     endpoint = options.rdzv_endpoint
     if endpoint is None:
-        if max_nodes > 1:
+        if nodes > 1:
             raise UsageError(
                 f"--nodes {options.nodes}: needs --rdzv-endpoint HOST:PORT, the same on every machine"
             )
         if options.rdzv_id is not None:
             raise UsageError(f"--rdzv-id {options.rdzv_id}: needs --nodes and --rdzv-endpoint")
         return
-    if max_nodes == 1:
+    if nodes == 1:
         raise UsageError(f"--rdzv-endpoint {endpoint}: needs --nodes, the number of machines that meet there")
     host, _, port = endpoint.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

@@ -50,8 +50,7 @@ class LaunchPlan:
 
     ranks: int
     """On this machine."""
-    min_nodes: int = 1
-    max_nodes: int = 1
+    nodes: int = 1
     endpoint: str | None = None
     """HOST:PORT where the nodes meet, of which HOST is one; None for one node, which meets nobody."""
     run_id: str = "vicreg-fast"
@@ -95,8 +94,9 @@ def _run(
                 backend="c10d",
                 endpoint=plan.endpoint or "localhost:0",
                 run_id=uuid.uuid4().hex if one_node else plan.run_id,
-                min_nodes=plan.min_nodes,
-                max_nodes=plan.max_nodes,
+                # Not fewer meanwhile: another number of ranks can only go on where an epoch begins.
+                min_nodes=plan.nodes,
+                max_nodes=plan.nodes,
                 # The machine's own name need not lead to it; between machines it has to.
                 local_addr="127.0.0.1" if on_loopback else None,
                 timeout=SECONDS_TO_GATHER,
@@ -110,7 +110,7 @@ def _run(
         try:
             result = agent.run()
             if agent.last is None or result is None:
-                raise RankError("this node is not needed: as many as --nodes allows are there already")
+                raise RankError("this node is not needed: as many as --nodes says are there already")
             if result.is_failed():
                 agent.give_up()
         except SignalException as error:
