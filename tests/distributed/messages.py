@@ -3,7 +3,7 @@
 from typing import Any
 
 from vicreg_fast.distributed import ranks_of
-from vicreg_fast.distributed.control import Agreement, gather_states, share_states
+from vicreg_fast.distributed.control import Agreement, first_ranks, gather_states, share_states
 
 
 def answers(asked: list[dict[int, tuple[bool, bool]]]) -> list[tuple[bool, ...]]:
@@ -18,3 +18,8 @@ def gathered() -> tuple[Any, Any]:
     ranks = ranks_of()
     state = {"rank": ranks.rank, "bytes": bytes([ranks.rank])}
     return gather_states(state, ranks), share_states(ranks.rank, ranks)
+
+
+def first_told() -> list[float]:
+    ranks = ranks_of()
+    return first_ranks([0.1 * (ranks.rank + 1), float(ranks.rank)], ranks)

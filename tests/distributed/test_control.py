@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.distributed.messages import answers, gathered
+from tests.distributed.messages import answers, first_told, gathered
 from tests.distributed.worlds import World
 from vicreg_fast.distributed import SINGLE
 from vicreg_fast.distributed.control import Agreement, gather_states, share_states
@@ -31,3 +31,7 @@ def test_states_are_gathered_in_the_ranks_order(world: World) -> None:
     assert first == (everything, list(range(world.size)))
     assert others == [(None, list(range(world.size)))] * (world.size - 1)
     assert (gather_states("mine", SINGLE), share_states("mine", SINGLE)) == (["mine"], ["mine"])
+
+
+def test_the_first_ranks_numbers_are_everybodys_to_the_last_bit(world: World) -> None:
+    assert world.run(first_told) == [[0.1, 0.0]] * world.size

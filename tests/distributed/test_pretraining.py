@@ -1,5 +1,6 @@
 """Several ranks stop, save and resume as one; others take over where an epoch begins."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.distributed.pretraining import pretrained, refused
 from tests.distributed.worlds import World
 from tests.training.runs import assert_same_weights, metrics, run
 from vicreg_fast.config import Recipe
+from vicreg_fast.errors import CheckpointError
 from vicreg_fast.training.checkpoint import load_checkpoint
 
 
@@ -80,8 +82,15 @@ def test_another_number_of_ranks_goes_on_where_an_epoch_begins(
     torch.set_num_threads(1)
     assert run(recipe, manifest, path, stop_at=8).step == 8  # the second, on one rank
     assert pair.run(pretrained, file, images, path, 8) == [(10, [9, 10])] * 2
-    with pytest.raises(Exception, match="epoch"):  # in the middle of the third
-        run(recipe, manifest, path)
+    shutil.copytree(path, tmp_path / "set back")
+    with pytest.raises(CheckpointError, match="resume with 2 ranks until the end of the epoch, or") as caught:
+        run(recipe, manifest, path)  # in the middle of the third
+    mend = f"; or copy {path / 'last-epoch.pt'} over checkpoint.pt, which ends an epoch"
+    assert str(caught.value).endswith(mend)
+    back = tmp_path / "set back"
+    shutil.copy(back / "last-epoch.pt", back / "checkpoint.pt")
+    assert run(recipe, manifest, back).step == 12
+    assert [line["step"] for line in metrics(back)] == list(range(1, 13))
     assert pair.run(pretrained, file, images, path) == [(12, [11, 12])] * 2
     assert [line["step"] for line in metrics(path)] == list(range(1, 13))
 

@@ -1,14 +1,15 @@
 """Runs in their folders, and what is compared of them."""
 
 import json
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipelines.manifest import Manifest
-from vicreg_fast.config import Recipe
+from pipelines.manifest import Manifest, load_manifest
+from vicreg_fast.config import Recipe, load_recipe
 from vicreg_fast.training.checkpoint import load_checkpoint
 from vicreg_fast.training.loop import Trainer
 from vicreg_fast.training.pretrain import pretrain
@@ -45,3 +46,17 @@ def assert_same_weights(one: Path, other: Path) -> None:
     a, b = weights(one), weights(other)
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def pretrain_in(recipe_file: Path, images: Path, path: Path, started: Connection) -> None:
+    """A run in a process of its own, which says when it has made everything and goes to its first step."""
+    torch.set_num_threads(1)
+    recipe = load_recipe(str(recipe_file))
+    with RunFolder(path, recipe) as folder:
+        pretrain(
+            recipe,
+            load_manifest(images),
+            folder,
+            CPU,
+            on_start=lambda _: started.send_bytes(b"started"),
+        )

@@ -53,9 +53,9 @@ def test_training_goes_on_while_it_is_written(tmp_path: Path, monkeypatch: pytes
     gate = threading.Event()
     real = checkpoint_writer.save_checkpoint
 
-    def slow(path: Path, content: dict[str, Any]) -> None:
+    def slow(path: Path, content: dict[str, Any], **named: Any) -> None:
         assert gate.wait(30)
-        real(path, content)
+        real(path, content, **named)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", slow)
     writer = CheckpointWriter(tmp_path / "checkpoint.pt")
@@ -84,6 +84,15 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     assert list(found.values()) == [2.0, 4.0, 3.0, 4.0]
 
 
+def test_the_last_epochs_end_stays_whatever_is_kept(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path / "checkpoint.pt")
+    for step in (1, 2, 3):
+        writer.save({"weights": torch.full((2,), float(step))}, step, epoch_ends=step == 2)
+    writer.wait()
+    assert names(tmp_path) == ["checkpoint.pt", "last-epoch.pt"]
+    assert [saved_value(tmp_path / name) for name in names(tmp_path)] == [3.0, 2.0]
+
+
 def test_a_run_that_was_set_back_writes_over_the_later_ones(tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path / "checkpoint.pt", keep=2)
     for step in (1, 2, 3):
@@ -95,6 +104,28 @@ def test_a_run_that_was_set_back_writes_over_the_later_ones(tmp_path: Path) -> N
     folder = tmp_path / "checkpoints"
     assert names(folder) == ["notes.txt", *(f"step-0000000{step}.pt" for step in (1, 2, 3))]
     assert [saved_value(folder / f"step-0000000{step}.pt") for step in (1, 2, 3)] == [11.0, 12.0, 3.0]
+
+
+def test_a_kill_before_the_rename_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    writer = CheckpointWriter(tmp_path / "checkpoint.pt", keep=3)
+    writer.save({"weights": torch.full((2,), 1.0)}, 1)
+    writer.wait()
+    real = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if target == tmp_path / "checkpoint.pt":
+            raise Killed
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    writer.save({"weights": torch.full((2,), 2.0)}, 2)
+    with pytest.raises(Killed):
+        writer.wait()
+    assert saved_value(tmp_path / "checkpoint.pt") == 1.0  # a resumed run does step 2 again
+    assert saved_value(tmp_path / "checkpoints" / "step-00000002.pt") == 2.0
 
 
 def test_a_disk_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,23 @@ from tests.training.runs import CPU, assert_same_weights, metrics, run, weights
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, TrainingError
 from vicreg_fast.loss import VICRegTerms
+from vicreg_fast.training import checkpoint_writer
 from vicreg_fast.training import step as step_module
 from vicreg_fast.training.checkpoint import load_checkpoint
 from vicreg_fast.training.loop import Progress
 from vicreg_fast.training.pretrain import pretrain
 from vicreg_fast.training.run_folder import RunFolder
+
+
+def watch_saves(monkeypatch: pytest.MonkeyPatch, saved: list[int]) -> None:
+    """Notes the step of every checkpoint that is written from now on."""
+    real = checkpoint_writer.save_checkpoint
+
+    def noted(path: Path, content: dict[str, Any], **named: Any) -> None:
+        saved.append(content["step"])
+        real(path, content, **named)
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", noted)
 
 
 @pytest.mark.parametrize("pipeline", ["torchvision", "dali"])
@@ -33,7 +45,7 @@ def test_stops_at_several_steps_lose_no_line_and_no_bit(
     assert run(recipe, manifest, tmp_path / "stopped").step == 12
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
     assert_same_weights(tmp_path / "stopped", tmp_path / "whole")
-    names = {"recipe.toml", "metrics.jsonl", "checkpoint.pt"}
+    names = {"recipe.toml", "metrics.jsonl", "checkpoint.pt", "last-epoch.pt"}
     assert {entry.name for entry in (tmp_path / "stopped").iterdir()} == names
 
 
@@ -49,9 +61,7 @@ def test_checkpoints_come_at_epochs_ends_and_every_so_many_steps(
     tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(
-        "vicreg_fast.training.checkpoint_writer.save_checkpoint", lambda _, state: saved.append(state["step"])
-    )
+    watch_saves(monkeypatch, saved)
     run(tiny.replace(max_steps=10), manifest, tmp_path / "a")
     assert saved == [4, 8, 10]
     saved.clear()
@@ -179,9 +189,7 @@ def test_checkpoints_by_the_clock(
     tiny: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(
-        "vicreg_fast.training.checkpoint_writer.save_checkpoint", lambda _, state: saved.append(state["step"])
-    )
+    watch_saves(monkeypatch, saved)
     run(tiny.replace(max_steps=3, checkpoint_every_minutes=1e-9), manifest, tmp_path / "always")
     assert saved == [1, 2, 3]
     saved.clear()
@@ -208,9 +216,7 @@ def test_ranks_that_agree_a_step_later_save_once_each_time(
     now, saved = 0.0, list[int]()
     monkeypatch.setattr("vicreg_fast.training.loop.Agreement", OneStepLater)
     monkeypatch.setattr("vicreg_fast.training.pretrain.time.monotonic", lambda: now)
-    monkeypatch.setattr(
-        "vicreg_fast.training.checkpoint_writer.save_checkpoint", lambda _, state: saved.append(state["step"])
-    )
+    watch_saves(monkeypatch, saved)
 
     def after_step(progress: Progress) -> None:
         nonlocal now

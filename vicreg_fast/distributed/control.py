@@ -68,4 +68,14 @@ def share_states(state: Any, ranks: Ranks) -> list[Any]:
     return gathered
 
 
-__all__ = ["Agreement", "gather_states", "share_states"]
+def first_ranks(values: list[float], ranks: Ranks) -> list[float]:
+    """Rank 0's `values`, on every rank: what ranks decide by must be alike to the last bit."""
+    if ranks.group is None:
+        return values
+    told = torch.tensor(values, dtype=torch.float64)
+    dist.broadcast(told, src=dist.get_global_rank(ranks.group, 0), group=ranks.group)
+    found: list[float] = told.tolist()
+    return found
+
+
+__all__ = ["Agreement", "first_ranks", "gather_states", "share_states"]

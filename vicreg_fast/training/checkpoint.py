@@ -4,6 +4,7 @@
 import contextlib
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ FORMAT = "vicreg-fast checkpoint"
 FORMAT_VERSION = 2
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, content: dict[str, Any], *, before_rename: Callable[[Path], None] | None = None
+) -> None:
     """Replaces `path` by `content` in one rename; after a failure the previous checkpoint stands as it was.
+    `before_rename` is given the whole file under its temporary name.
 
     One process at a time may save to a path. The temporary file's name is fixed, so that what a killed run
     left of it is written over by the next. Raises CheckpointError when the folder or the disk does not take
@@ -30,6 +34,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
             file.flush()
             os.fsync(file.fileno())
+        if before_rename is not None:
+            before_rename(scratch)
         scratch.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError

@@ -1,8 +1,8 @@
 """Checkpoints written beside the training: the step goes on while a thread writes, fsyncs and renames.
 
-The latest is always `checkpoint.pt`. With `keep` > 1 the last `keep` are also `checkpoints/step-N.pt`, and
-the one of the lowest loss is `best.pt`: further names (hard links) of the same files, where the disk has
-those.
+The latest is always `checkpoint.pt`, and that of the last epoch's end, from which another number of ranks can
+go on, `last-epoch.pt`. With `keep` > 1 the last `keep` are also `checkpoints/step-N.pt`, and the one of the
+lowest loss is `best.pt`. They are further names (hard links) of the same files, where the disk has those.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from vicreg_fast.training.snapshot import Snapshot
 
 FOLDER = "checkpoints"
 BEST = "best.pt"
+LAST_EPOCH = "last-epoch.pt"
 
 
 class CheckpointWriter:
@@ -30,7 +31,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def save(self, state: dict[str, Any], step: int, *, best: bool = False) -> None:
+    def save(self, state: dict[str, Any], step: int, *, best: bool = False, epoch_ends: bool = False) -> None:
         """Copies `state` and returns; the writing goes on. Waits for the checkpoint before it, if that is not
         written yet. Raises CheckpointError when that one could not be.
         """
@@ -38,7 +39,10 @@ class CheckpointWriter:
         snapshot = Snapshot(state)
         # Not a daemon: a process that ends on its own ends with a whole checkpoint.
         self._thread = threading.Thread(
-            target=self._write, args=(snapshot, step, best), name="checkpoint writer", daemon=False
+            target=self._write,
+            args=(snapshot, step, best, epoch_ends),
+            name="checkpoint writer",
+            daemon=False,
         )
         self._thread.start()
 
@@ -56,24 +60,38 @@ class CheckpointWriter:
         with contextlib.suppress(CheckpointError):
             self.wait()
 
-    def _write(self, snapshot: Snapshot, step: int, best: bool) -> None:
+    def _write(self, snapshot: Snapshot, step: int, best: bool, epoch_ends: bool) -> None:
+        folder = self.path.parent / FOLDER
+        names = [self.path.with_name(LAST_EPOCH)] if epoch_ends else []
+        if self.keep > 1:
+            names.append(folder / f"step-{step:08d}.pt")
+            names += [self.path.with_name(BEST)] if best else []
+        problem: OSError | None = None
+
+        def name_also(written: Path) -> None:
+            # Before its own name: a run killed between them saves this step again, and names it again.
+            nonlocal problem
+            try:
+                for name in names:
+                    name.parent.mkdir(exist_ok=True)
+                    _name_also(written, name)
+            except OSError as error:  # the latest is to be written all the same
+                problem = error
+
         try:
-            save_checkpoint(self.path, snapshot.content())
-            if self.keep > 1:
-                folder = self.path.parent / FOLDER
-                folder.mkdir(exist_ok=True)
-                _name_also(self.path, folder / f"step-{step:08d}.pt")
-                if best:
-                    _name_also(self.path, self.path.with_name(BEST))
+            save_checkpoint(self.path, snapshot.content(), before_rename=name_also)
+            if problem is None and self.keep > 1:
                 for old in kept_checkpoints(folder, until=step)[: -self.keep]:
                     old.unlink(missing_ok=True)
         except OSError as error:
-            self._failure = CheckpointError(
-                f"{self.path.parent}: older checkpoints cannot be kept ({error.strerror}); "
-                "the latest is written"
-            )
+            problem = error
         except BaseException as error:  # told to the thread that trains, when it next asks
             self._failure = error
+        if problem is not None and self._failure is None:
+            self._failure = CheckpointError(
+                f"{self.path.parent}: older checkpoints cannot be kept ({problem.strerror}); "
+                "the latest is written"
+            )
 
 
 def kept_checkpoints(folder: Path, *, until: int) -> list[Path]:
@@ -98,4 +116,4 @@ def _name_also(path: Path, other: Path) -> None:
     scratch.replace(other)
 
 
-__all__ = ["BEST", "FOLDER", "CheckpointWriter", "kept_checkpoints"]
+__all__ = ["BEST", "FOLDER", "LAST_EPOCH", "CheckpointWriter", "kept_checkpoints"]

@@ -19,7 +19,7 @@ from pipelines.factory import make_views
 from pipelines.manifest import Manifest
 from vicreg_fast.config import Recipe
 from vicreg_fast.distributed import SINGLE, Ranks
-from vicreg_fast.distributed.control import Agreement, gather_states
+from vicreg_fast.distributed.control import Agreement, first_ranks, gather_states
 from vicreg_fast.errors import CheckpointError, TrainingError, UsageError
 from vicreg_fast.loss import VICRegTerms
 from vicreg_fast.training.health import CollapseGuard
@@ -190,7 +190,7 @@ class Trainer:
         """The last step's loss and terms, on the host."""
         assert self._latest is not None
         loss, terms = self._latest
-        values: list[float] = torch.stack([loss, *terms]).double().tolist()
+        values = first_ranks(torch.stack([loss, *terms]).double().tolist(), self.ranks)
         if not math.isfinite(values[0]):
             named = ", ".join(
                 f"{name} {value:.4g}" for name, value in zip(terms._fields[:3], values[1:4], strict=True)

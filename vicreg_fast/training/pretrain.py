@@ -5,6 +5,7 @@ bitwise the weights of a run never killed.
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from vicreg_fast.distributed import SINGLE, Ranks
 from vicreg_fast.distributed.control import share_states
 from vicreg_fast.errors import CheckpointError, DataError, TrainingError
 from vicreg_fast.training.checkpoint import checkpoint_to_resume
-from vicreg_fast.training.checkpoint_writer import CheckpointWriter
+from vicreg_fast.training.checkpoint_writer import LAST_EPOCH, CheckpointWriter
 from vicreg_fast.training.loop import Progress, Trainer
 from vicreg_fast.training.run_folder import RunFolder
 
@@ -50,7 +51,7 @@ def pretrain(
     trainer = Trainer(recipe, manifest, device, ranks=ranks)
     try:
         if saved is not None:
-            trainer.load_state_dict(saved)
+            _resume(trainer, saved, file)
         best = trainer.smoothed_loss if saved is None else saved["best_loss"]
         saved_at = trainer.step
         saved_time = time.monotonic()
@@ -75,7 +76,8 @@ def pretrain(
             if state is not None:
                 is_best = not trainer.smoothed_loss >= best  # the first, too, where best is no number
                 best = trainer.smoothed_loss if is_best else best
-                writer.save({**state, "best_loss": best}, trainer.step, best=is_best)
+                ends = trainer.step % trainer.steps_per_epoch == 0
+                writer.save({**state, "best_loss": best}, trainer.step, best=is_best, epoch_ends=ends)
             saved_at, saved_time = trainer.step, time.monotonic()
 
         def after_step(progress: Progress) -> None:
@@ -107,6 +109,16 @@ def pretrain(
         writer.close()
         trainer.close()
     return trainer
+
+
+def _resume(trainer: Trainer, saved: dict[str, Any], file: Path) -> None:
+    try:
+        trainer.load_state_dict(saved)
+    except CheckpointError as error:
+        last = file.with_name(LAST_EPOCH)
+        if len(saved["ranks"]) == trainer.ranks.world_size or not last.exists():
+            raise
+        raise CheckpointError(f"{error}; or copy {last} over {file.name}, which ends an epoch") from error
 
 
 def _require_alike(manifest: Manifest, step: int | None, file: Path, ranks: Ranks) -> None:
