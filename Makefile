@@ -50,9 +50,10 @@ bench: $(STAMP)
 	$(BIN)/vicreg-fast bench --compare baseline $(ARGS)
 
 # Few workers of one thread each: several processes of several OpenMP threads on few cores starve each other.
+# The files are taken in the order that tests/conftest.py gives them, the long ones first.
 test: export OMP_NUM_THREADS := 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check
