@@ -1,5 +1,7 @@
-"""Without a GPU, Triton interprets its kernels in every test: said before anything imports Triton, whose own
-functions are decorated when it is imported.
+"""What holds for every test.
+
+Without a GPU, Triton interprets its kernels: said before anything imports Triton, whose own functions are
+decorated when it is imported.
 """
 
 import os
