@@ -21,9 +21,8 @@ import pytest
 from pipelines.builtin_set import make_builtin_set
 from tests.distributed.pretraining import pretrained
 from tests.distributed.worlds import World
-from tests.training.runs import assert_same_weights, metrics
+from tests.training.runs import TINY, assert_same_weights, metrics
 from vicreg_fast.cli import main
-from vicreg_fast.config import Recipe
 from vicreg_fast.distributed.launch import LaunchPlan, launch
 from vicreg_fast.training.checkpoint import load_checkpoint
 
@@ -104,22 +103,12 @@ def test_killed_stopped_and_taken_over_by_two_nodes_is_the_run_that_nothing_happ
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     images = make_builtin_set(tmp_path / "set", train=36, test=10, size=(40, 36))
-    recipe = Recipe(
-        name="tiny",
-        augmentation="small-images",
-        image_size=32,
+    recipe = TINY.replace(
         pipeline="dali",
-        workers=1,
-        backbone="resnet10",
-        width=4,
-        zero_init_residual=False,
-        expander="16-16",
-        batch_size=8,
         max_steps=STEPS,
         epochs=STEPS,
         optimizer="lars",
-        warmup_epochs=0.5,
-        precision="fp32",
+        base_lr=0.3,
         log_every_steps=1,
         checkpoint_every_steps=3,
     )

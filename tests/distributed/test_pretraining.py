@@ -10,7 +10,7 @@ from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import load_manifest
 from tests.distributed.pretraining import pretrained, refused
 from tests.distributed.worlds import World
-from tests.training.runs import assert_same_weights, metrics, run
+from tests.training.runs import TINY, assert_same_weights, metrics, run
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError
 from vicreg_fast.training.checkpoint import load_checkpoint
@@ -29,23 +29,7 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return Recipe(
-        name="tiny",
-        augmentation="small-images",
-        image_size=32,
-        pipeline="dali",
-        workers=1,
-        backbone="resnet10",
-        width=4,
-        zero_init_residual=False,
-        expander="16-16",
-        batch_size=8,
-        epochs=3,
-        optimizer="lars",
-        warmup_epochs=0.5,
-        precision="fp32",
-        log_every_steps=1,
-    )
+    return TINY.replace(pipeline="dali", optimizer="lars", base_lr=0.3, log_every_steps=1)
 
 
 def written(recipe: Recipe, folder: Path) -> Path:

@@ -8,6 +8,7 @@ import torch
 
 from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import Manifest, load_manifest
+from tests.training.runs import TINY
 from vicreg_fast.config import Recipe
 
 
@@ -38,22 +39,4 @@ def manifest(images: Path) -> Manifest:
 
 @pytest.fixture
 def tiny() -> Recipe:
-    return Recipe(
-        name="tiny",
-        augmentation="small-images",
-        image_size=32,
-        pipeline="torchvision",
-        workers=1,
-        backbone="resnet10",
-        width=4,
-        stem="imagenet",
-        zero_init_residual=False,
-        expander="16-16",
-        batch_size=8,
-        epochs=3,
-        optimizer="adamw",
-        base_lr=0.05,
-        warmup_epochs=0.5,
-        precision="fp32",
-        log_every_steps=3,
-    )
+    return TINY

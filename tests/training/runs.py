@@ -16,6 +16,26 @@ from vicreg_fast.training.pretrain import pretrain
 from vicreg_fast.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
+TINY = Recipe(
+    name="tiny",
+    augmentation="small-images",
+    image_size=32,
+    pipeline="torchvision",
+    workers=1,
+    backbone="resnet10",
+    width=4,
+    stem="imagenet",
+    zero_init_residual=False,
+    expander="16-16",
+    batch_size=8,
+    epochs=3,
+    optimizer="adamw",
+    base_lr=0.05,
+    warmup_epochs=0.5,
+    precision="fp32",
+    log_every_steps=3,
+)
+"""A network small enough to train in moments, and of each kind of layer."""
 CLOCK = {"pairs_per_second", "loader_wait_share", "seconds"}
 
 

@@ -13,8 +13,8 @@ from torch.profiler import record_function
 
 from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import load_manifest
+from tests.training.runs import TINY
 from vicreg_fast.commands.observers import Observers
-from vicreg_fast.config import Recipe
 from vicreg_fast.errors import CheckpointError, RecordError
 from vicreg_fast.training.pretrain import pretrain
 from vicreg_fast.training.run_folder import RunFolder
@@ -224,20 +224,13 @@ def test_what_a_gpu_did_is_recorded(tmp_path: Path) -> None:
 def run_traced(root: Path) -> Path:
     """The trace of steps 4 to 8 of a run with steps of 100 ms or more, one of them logged."""
     manifest = load_manifest(make_builtin_set(root / "set", train=144, test=1, size=(80, 80)))
-    recipe = Recipe(
-        name="traced",
-        augmentation="small-images",
+    recipe = TINY.replace(
         image_size=64,
         pipeline="dali",
-        workers=1,
-        backbone="resnet10",
         width=32,
-        zero_init_residual=False,
         expander="256-256",
         batch_size=16,
         max_steps=9,
-        optimizer="adamw",
-        precision="fp32",
         log_every_steps=5,
     )
     trace = StepTrace(root / "run" / "trace", CPU, first_step=4, steps=5)
