@@ -68,15 +68,17 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def pretrain_in(recipe_file: Path, images: Path, path: Path, started: Connection) -> None:
-    """A run in a process of its own, which says when it has made everything and goes to its first step."""
+def pretrain_in(recipe_file: Path, images: Path, path: Path, stepped: Connection) -> None:
+    """A run in a process of its own, which says when it has done its first step."""
     torch.set_num_threads(1)
     recipe = load_recipe(str(recipe_file))
+    said = False
+
+    def say(_: Any) -> None:
+        nonlocal said
+        if not said:
+            stepped.send_bytes(b"stepped")
+        said = True
+
     with RunFolder(path, recipe) as folder:
-        pretrain(
-            recipe,
-            load_manifest(images),
-            folder,
-            CPU,
-            on_start=lambda _: started.send_bytes(b"started"),
-        )
+        pretrain(recipe, load_manifest(images), folder, CPU, on_step=say)
