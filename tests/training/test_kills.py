@@ -78,7 +78,8 @@ def test_thirty_kills_at_random_moments_change_no_bit(tiny: Recipe, images: Path
             assert process.exitcode == 0
             run += 1
     runs.finished(tmp_path / f"run-{run}")
-    assert len(at) >= 4  # at several places
+    assert run >= 2  # several runs were killed and came to their end
+    assert len(at) >= 8  # at many places
     for number in range(run + 1):
         path = tmp_path / f"run-{number}"
         assert_same_weights(path, tmp_path / "whole")
