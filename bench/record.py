@@ -5,7 +5,7 @@ were made, each written and flushed as it ends, so that a run that is cut keeps 
 carries its raw samples, the process that made them and its place in the interleaving, so that a comparison
 can be computed again from the file alone. Units are in the names. This module imports neither torch nor
 numpy: reports read records on machines that have neither. The kinds of `bench loss` are in
-`bench.loss_record`.
+`bench.loss_record` and `bench.regression_record`.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
 from bench.record_base import SCHEMA_VERSION, RecordBase
+from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
 from bench.scaling_record import LossPrediction
 from vicreg_fast.errors import RecordError
 
@@ -163,7 +164,18 @@ class Failure(RecordBase):
 
 
 LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossFloor | Ceiling
-Record = Environment | Plan | Throughput | Memory | Accuracy | LossRecord | LossPrediction | Failure
+RegressionRecord = RegressionPlan | RegressionGate | RegressionSample
+Record = (
+    Environment
+    | Plan
+    | Throughput
+    | Memory
+    | Accuracy
+    | LossRecord
+    | LossPrediction
+    | RegressionRecord
+    | Failure
+)
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
