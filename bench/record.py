@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
 from bench.record_base import SCHEMA_VERSION, RecordBase
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
-from bench.scaling_record import LossPrediction
+from bench.scaling_record import Checked, LossPrediction, ScalingRun
 from vicreg_fast.errors import RecordError
 
 Mode = Literal["end-to-end", "compute-only", "loader-only"]
@@ -173,6 +173,8 @@ Record = (
     | Accuracy
     | LossRecord
     | LossPrediction
+    | ScalingRun
+    | Checked
     | RegressionRecord
     | Failure
 )

@@ -1,7 +1,6 @@
 """What the scaling model says, as a record, and beside a measurement. Imports no torch."""
 
 import statistics
-from dataclasses import dataclass
 from typing import Literal
 
 from bench.loss_record import LossTiming
@@ -48,10 +47,19 @@ class LossPrediction(RecordBase):
         return self.products_seconds + self.elementwise_seconds + self.launch_seconds + self.exchange_seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checked:
+class ScalingRun(RecordBase):
+    """What `bench scaling` was asked for."""
+
+    kind: Literal["scaling"] = "scaling"
+    command: str
+    measured_on: tuple[str, ...] = ()
+    """The GPUs of the measurements that the model was checked against."""
+
+
+class Checked(RecordBase):
     """One measured point beside its prediction."""
 
+    kind: Literal["scaling-check"] = "scaling-check"
     timing: LossTiming
     predicted: LossPrediction
 

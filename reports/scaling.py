@@ -32,6 +32,8 @@ class Scaling:
     measured_on: tuple[str, ...] = ()
     """The GPUs of the measurements."""
     command: str = "vicreg-fast bench scaling"
+    problems: tuple[str, ...] = ()
+    """One line for each thing in the records that could not be used."""
 
     def of(self, provider: str) -> tuple[LossPrediction, ...]:
         return tuple(p for p in self.predictions if p.provider == provider)
@@ -83,7 +85,7 @@ def caveats_of(scaling: Scaling) -> tuple[str, ...]:
         found.append(
             f"Ours is predicted to hold more memory at once than the authors' code on {_ranks(larger)}."
         )
-    return (*found, *_checks(scaling))
+    return (*found, *_checks(scaling), *scaling.problems)
 
 
 def _rates_sentence(first: LossPrediction) -> str:

@@ -121,7 +121,7 @@ def scaling(
 
     from bench import scaling as model
     from bench.environment import measure_environment
-    from bench.record import Environment, LossTiming, RecordWriter
+    from bench.record import Environment, LossTiming, RecordWriter, ScalingRun
     from reports.scaling import Scaling
     from reports.scaling_render import print_scaling, write_scaling
 
@@ -138,8 +138,9 @@ def scaling(
     writer = RecordWriter(folder / "records.jsonl")
     try:
         writer.write(measure_environment())
-        for prediction in predicted:
-            writer.write(prediction)
+        writer.write(ScalingRun(command=found.command, measured_on=found.measured_on))
+        for record in (*predicted, *checked):
+            writer.write(record)
     finally:
         writer.close()
     written = write_scaling(found, folder)

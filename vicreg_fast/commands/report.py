@@ -1,34 +1,70 @@
 """`vicreg-fast report`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vicreg_fast.commands import common
+from vicreg_fast.errors import UsageError
 
 
-@click.command(name="report")
-@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+class _Report(click.Group):
+    """Renders its arguments, unless the first is the name of a subcommand: a folder of that name is
+    `./compare`.
+    """
+
+    allow_interspersed_args = True
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in self.commands:
+            above = click.Context(self, info_name=info_name, parent=parent)
+            return self.commands[args[0]].make_context(args[0], args[1:], parent=above, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return click.Command.parse_args(self, ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return click.Command.invoke(self, ctx)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return click.Command.collect_usage_pieces(self, ctx)
+
+
+@click.group(cls=_Report, name="report", no_args_is_help=False)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where to write report.html, report.md and samples.csv.  [default: beside the first FILE]",
+    help="Where to write report.html, report.md and what else there is.  [default: beside the first PATH]",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write JUnit XML there, of records that judge something.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Write the files, print nothing but their names.")
-def command(records: tuple[Path, ...], out: Path | None, quiet: bool) -> None:
-    """Render record files of `vicreg-fast bench` (or folders that hold a records.jsonl) as one report."""
-    from reports.load import load_report
-    from reports.loss_load import holds_losses, load_loss_report
-    from reports.loss_render import print_loss_report, write_loss_report
-    from reports.render import print_report, write_report
+def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet: bool) -> None:
+    """Render what a bench wrote as one page: record files, or folders that hold a records.jsonl; several of
+    one kind are one report.
+    """
+    from reports.dispatch import choose_kind
 
-    files = [path / "records.jsonl" if path.is_dir() else path for path in records]
-    of_losses = holds_losses(files)
-    written = (write_loss_report if of_losses else write_report)(files, out or files[0].parent)
-    if not quiet and of_losses:
-        print_loss_report(load_loss_report(files), common.stdout_console())
-    elif not quiet:
-        print_report(load_report(files), common.stdout_console())
-    for path in written.values():
+    kind = choose_kind(paths)
+    if junit is not None and kind.junit is None:
+        raise UsageError(f"--junit {junit}: {paths[0]} is {kind.name}, which judges nothing; leave it out")
+    folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
+    written = list(kind.write(paths, folder).values())
+    if junit is not None and kind.junit is not None:
+        from reports.render import write_files
+
+        written += write_files({junit.name: kind.junit(paths)}, junit.parent).values()
+    if not quiet:
+        kind.print(paths, common.stdout_console())
+    for path in written:
         click.echo(str(path))

@@ -1,0 +1,168 @@
+"""Which report is made of which files: one kind after the other is asked whether a path is its own.
+
+A path is a file of records, or a folder: that holds a records.jsonl, or that is a run. Kinds import what they
+draw with only when they are called, so that asking is cheap.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vicreg_fast.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportKind:
+    """One kind of report. Its functions take paths as the user gave them: files or folders."""
+
+    name: str
+    """Said of a path, as in "x.jsonl is a comparison": with its article."""
+    holds: Callable[[Sequence[Path]], bool]
+    """Whether the paths, one at a time, are of this kind; says no of a path that cannot be read."""
+    write: Callable[[Sequence[Path], Path], dict[str, Path]]
+    """Writes the report's files into a folder, and gives the name of each to its path."""
+    print: Callable[[Sequence[Path], "Console"], None]
+    junit: Callable[[Sequence[Path]], str] | None = None
+    """The same as JUnit XML; None for a kind that judges nothing."""
+
+
+def record_files(paths: Sequence[Path]) -> list[Path]:
+    """Each folder's records.jsonl, and files as they are."""
+    return [path / "records.jsonl" if path.is_dir() else path for path in paths]
+
+
+def record_kinds(path: Path) -> frozenset[str]:
+    """The kinds of the records in a file or in a folder's records.jsonl, whether or not they can be loaded;
+    none where it cannot be read.
+    """
+    (file,) = record_files([path])
+    try:
+        state = file.stat()
+    except OSError:
+        return frozenset()
+    return _kinds_in(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _kinds_in(file: Path, size: int, changed: int) -> frozenset[str]:
+    found = set()
+    try:
+        with file.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                kind = record.get("kind") if isinstance(record, dict) else None
+                if isinstance(kind, str):
+                    found.add(kind)
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
+    return frozenset(found)
+
+
+def _any_of(*kinds: str) -> Callable[[Sequence[Path]], bool]:
+    """Whether each path holds a record of one of these kinds."""
+    return lambda paths: all(record_kinds(path) & set(kinds) for path in paths)
+
+
+def _holds_losses(paths: Sequence[Path]) -> bool:
+    return all(
+        kinds & {"loss-timing", "loss-comparison"} and "plan" not in kinds
+        for kinds in map(record_kinds, paths)
+    )
+
+
+def _write_comparison(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.render import write_report
+
+    return write_report(record_files(paths), out)
+
+
+def _print_comparison(paths: Sequence[Path], console: "Console") -> None:
+    from reports.load import load_report
+    from reports.render import print_report
+
+    print_report(load_report(record_files(paths)), console)
+
+
+def _write_losses(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.loss_render import write_loss_report
+
+    return write_loss_report(record_files(paths), out)
+
+
+def _print_losses(paths: Sequence[Path], console: "Console") -> None:
+    from reports.loss_load import load_loss_report
+    from reports.loss_render import print_loss_report
+
+    print_loss_report(load_loss_report(record_files(paths)), console)
+
+
+def _write_scaling(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.scaling_load import load_scaling
+    from reports.scaling_render import write_scaling
+
+    return write_scaling(load_scaling(record_files(paths)), out)
+
+
+def _print_scaling(paths: Sequence[Path], console: "Console") -> None:
+    from reports.scaling_load import load_scaling
+    from reports.scaling_render import print_scaling
+
+    print_scaling(load_scaling(record_files(paths)), console)
+
+
+KINDS: tuple[ReportKind, ...] = (
+    ReportKind(
+        name="a scaling model",
+        holds=_any_of("scaling", "loss-prediction"),
+        write=_write_scaling,
+        print=_print_scaling,
+    ),
+    ReportKind(name="a run of bench loss", holds=_holds_losses, write=_write_losses, print=_print_losses),
+    ReportKind(
+        name="a comparison",
+        holds=_any_of("plan", "throughput", "memory", "accuracy"),
+        write=_write_comparison,
+        print=_print_comparison,
+    ),
+)
+"""In the order they are asked: the first that holds a path has it."""
+
+
+def choose_kind(paths: Sequence[Path]) -> ReportKind:
+    """The kind that all of `paths` are. Raises RecordError, in one line, when a path cannot be read, is of no
+    kind, or they are of several; UsageError when there is no path.
+    """
+    if not paths:
+        raise UsageError("nothing to report: name a file of records, or the folder of a run")
+    kinds = {path: _kind_of(path) for path in paths}
+    if len({kind.name for kind in kinds.values()}) > 1:
+        said = ", ".join(f"{path} is {kind.name}" for path, kind in kinds.items())
+        raise RecordError(f"one report is of one kind: {said}; report them apart")
+    return kinds[paths[0]]
+
+
+def _kind_of(path: Path) -> ReportKind:
+    for kind in KINDS:
+        if kind.holds([path]):
+            return kind
+    (file,) = record_files([path])
+    try:
+        lines = file.read_text(encoding="utf-8").count("\n")
+    except OSError as error:
+        raise RecordError(
+            f"{file}: cannot be read ({error.strerror}); name a file of records, or the folder of a run"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{file}: cannot be read (not UTF-8 text); name a file of records") from error
+    found = ", ".join(sorted(record_kinds(path)))
+    what = f"only {found}" if found else f"none in {lines} lines" if lines else "it is empty"
+    raise RecordError(f"{file}: holds no record that a report is made of ({what}); name what a bench wrote")
