@@ -17,13 +17,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
-from bench.record_base import SCHEMA_VERSION, RecordBase
+from bench.record_base import SCHEMA_VERSION, Mode, RecordBase
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
 from bench.scaling_record import Checked, LossPrediction, ScalingRun
 from vicreg_fast.errors import RecordError
-
-Mode = Literal["end-to-end", "compute-only", "loader-only"]
 
 
 class Environment(RecordBase):
@@ -86,6 +85,15 @@ class Plan(RecordBase):
     seeds: tuple[int, ...] = ()
     accuracy_margin_points: float = 0.0
     """Non-inferiority margin, in percentage points of linear accuracy."""
+    epoch_images: int | None = None
+    """Images of one pass over the training set."""
+    energy: str = ""
+    """What the energy of the rounds is read from, or why it is not."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs, as the user said, in `currency`."""
+    currency: str = "USD"
+    target_accuracy_percent: float | None = None
+    """The accuracy whose cost is asked for; None stands for the baseline's final mean."""
 
 
 class Throughput(RecordBase):
@@ -163,6 +171,7 @@ class Failure(RecordBase):
     message: str
 
 
+LimitsRecord = StepWork | Energy | TraceShares
 LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossFloor | Ceiling
 RegressionRecord = RegressionPlan | RegressionGate | RegressionSample
 Record = (
@@ -171,6 +180,7 @@ Record = (
     | Throughput
     | Memory
     | Accuracy
+    | LimitsRecord
     | LossRecord
     | LossPrediction
     | ScalingRun

@@ -1,4 +1,4 @@
-"""What every record has."""
+"""What every record has, and what records share."""
 
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -6,6 +6,9 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION: Final = 1
+
+Mode = Literal["end-to-end", "compute-only", "loader-only"]
+"""What a throughput is of: real data, one cached batch, or the loader without the step."""
 
 
 def utc_now() -> str:
