@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
 from bench.record_base import SCHEMA_VERSION, Mode, RecordBase
@@ -85,6 +86,8 @@ class Plan(RecordBase):
     seeds: tuple[int, ...] = ()
     accuracy_margin_points: float = 0.0
     """Non-inferiority margin, in percentage points of linear accuracy."""
+    ladder: tuple[LadderRung, ...] = ()
+    """The changes from `plain` to `fast`, in the order they are made; empty where no ladder was asked for."""
     epoch_images: int | None = None
     """Images of one pass over the training set."""
     energy: str = ""
