@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from bench.limits_record import Energy, StepWork, TraceShares
+from bench.loss_record import Ceiling
 from bench.record import Accuracy, Environment, Failure, Memory, Plan, Record, Throughput, read_records
+from reports.limits_load import limits_fault
 from vicreg_fast.errors import RecordError
 
 FLOORS = ("random-trunk", "raw-pixels")
@@ -41,11 +44,18 @@ class Report:
     failures: tuple[Failure, ...]
     problems: tuple[str, ...]
     """One line for each thing that could not be read or used."""
+    works: tuple[StepWork, ...] = ()
+    """One a scenario, the last that was counted."""
+    ceilings: tuple[Ceiling, ...] = ()
+    energies: tuple[Energy, ...] = ()
+    traces: tuple[TraceShares, ...] = ()
+    """One a scenario, the last."""
 
     @property
     def records(self) -> tuple[Record, ...]:
         """All that was used, the plans folded into one: written as JSON Lines, it loads as this report."""
-        parts = (self.throughputs, self.memories, self.accuracies, self.failures)
+        parts: tuple[tuple[Record, ...], ...] = (self.throughputs, self.memories, self.accuracies)
+        parts += (self.works, self.ceilings, self.energies, self.traces, self.failures)
         return (*self.environments, self.plan, *(record for part in parts for record in part))
 
 
@@ -89,6 +99,10 @@ def load_report(paths: Sequence[Path]) -> Report:
         accuracies=tuple(accuracies),
         failures=tuple(_of(records, Failure)),
         problems=tuple(problems),
+        works=tuple({work.scenario: work for work in _of(records, StepWork)}.values()),
+        ceilings=tuple(_of(records, Ceiling)),
+        energies=tuple(_of(records, Energy)),
+        traces=tuple({trace.scenario: trace for trace in _of(records, TraceShares)}.values()),
     )
 
 
@@ -147,7 +161,7 @@ def _fault(record: Record) -> str | None:
             return f"{_name(record)}: knn_top1 = {record.knn_top1} is not within 0 and 1"
         if not all(0 <= p.linear_top1 <= 1 and 0 <= p.seconds < MOST_SECONDS for p in record.curve):
             return f"{_name(record)}: a point of its curve is not a number in range"
-    return None
+    return limits_fault(record)
 
 
 def _throughput_fault(record: Throughput) -> str | None:
