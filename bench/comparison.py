@@ -12,9 +12,12 @@ from types import TracebackType
 
 import torch
 
+from bench.energy import open_meter
 from bench.environment import measure_environment
 from bench.record import Failure, Mode, Plan, RecordWriter
+from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
+from bench.step_work import product_dtype
 from bench.worker import Answer, Order, Setup, serve
 from pipelines.manifest import Manifest
 from vicreg_fast.config import Recipe
@@ -40,6 +43,12 @@ class Comparison:
     windows: int = 2
     seeds: tuple[int, ...] = (0, 1, 2)
     accuracy_margin_points: float = 3.0
+    trace_folder: Path | None = None
+    """That of the records, where each scenario's steps are to be traced."""
+    epoch_images: int | None = None
+    price_per_hour: float | None = None
+    currency: str = "USD"
+    target_accuracy_percent: float | None = None
 
 
 def make_plan(c: Comparison) -> Plan:
@@ -57,6 +66,11 @@ def make_plan(c: Comparison) -> Plan:
         rounds=c.rounds if "throughput" in c.metrics else 0,
         seeds=c.seeds if "accuracy" in c.metrics else (),
         accuracy_margin_points=c.accuracy_margin_points,
+        epoch_images=c.epoch_images,
+        energy=open_meter(device.type)[1] if "throughput" in c.metrics else "",
+        price_per_hour=c.price_per_hour,
+        currency=c.currency,
+        target_accuracy_percent=c.target_accuracy_percent,
     )
 
 
@@ -128,6 +142,8 @@ class ComparisonRun:
         self._writer.write(measure_environment())
         self._writer.write(plan)
         c = self.comparison
+        if "throughput" in c.metrics and c.device == "cpu":
+            self._ceilings()  # while nothing of ours runs yet
         for name in c.scenarios:
             setup = Setup(scenario=name, recipe=c.recipe, data=c.data, device=c.device)
             self._processes.append(_Process(setup))
@@ -137,9 +153,33 @@ class ComparisonRun:
                     process, Order(action="memory", steps_per_window=c.steps_per_window, windows=1), "memory"
                 )
         if "throughput" in c.metrics:
+            for process in self._processes:
+                self._measure(process, Order(action="work"), "counting the work of a step", vital=False)
+            if c.device != "cpu":
+                self._ceilings()
             self._throughput()
+            self._ceilings()  # again: the machine may have been busier then
+        if c.trace_folder is not None:
+            for process in self._processes:
+                self._measure(process, Order(action="trace", folder=c.trace_folder), "tracing", vital=False)
         if "accuracy" in c.metrics:
             self._accuracy()
+
+    def _ceilings(self) -> None:
+        """What this device's products and copies reach. On a GPU a worker finds out: not this process."""
+        c = self.comparison
+        device = torch.device(c.device)
+        built = [build_scenario(name, c.recipe, device) for name in c.scenarios]
+        dtypes = tuple(dict.fromkeys(product_dtype(each.recipe, device) for each in built))
+        stage = "what the machine reaches"
+        if device.type != "cpu":
+            process = next((p for p in reversed(self._processes) if p.alive), self._processes[-1])
+            self._measure(process, Order(action="ceilings", dtypes=dtypes), stage, vital=False)
+            return
+        self._on_progress(stage, self._done, self.total)
+        self._done += 1
+        for ceiling in measure_ceilings(dtypes, device):
+            self._writer.write(ceiling)
 
     def _throughput(self) -> None:
         c = self.comparison
@@ -166,7 +206,9 @@ class ComparisonRun:
             for process in self._processes if index % 2 == 0 else self._processes[::-1]:
                 self._measure(process, Order(action="accuracy", seed=seed), f"pretraining, seed {seed}")
 
-    def _measure(self, process: _Process, order: Order, stage: str) -> None:
+    def _measure(self, process: _Process, order: Order, stage: str, *, vital: bool = True) -> None:
+        """What fails once fails each round: one failure is told, and the others go on without it. After one
+        that is not `vital` the scenario goes on, unless its process ended."""
         self._on_progress(f"{process.scenario}: {stage}", self._done, self.total)
         self._done += 1
         if not process.alive:
@@ -178,8 +220,7 @@ class ComparisonRun:
             failure = Failure(scenario=process.scenario, stage=stage, message=answer.problem)
             self._writer.write(failure)
             self.failures.append(failure)
-            # What fails once fails each round: one failure is told, and the others go on without it.
-            process.alive = False
+            process.alive = process.alive and not vital
 
     @property
     def total(self) -> int:
@@ -188,7 +229,8 @@ class ComparisonRun:
         count = len(c.scenarios)
         return (
             ("memory" in c.metrics) * count
-            + ("throughput" in c.metrics) * c.rounds * len(MODES) * count
+            + ("throughput" in c.metrics) * (c.rounds * len(MODES) * count + count + 2)
+            + (c.trace_folder is not None) * count
             + ("accuracy" in c.metrics) * len(c.seeds) * (count + 1)
         )
 

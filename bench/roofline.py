@@ -16,7 +16,7 @@ A floor at the memory's bandwidth is for views that do not fit into a cache: sma
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,6 +90,26 @@ def measure_ceiling(
         copied_bytes=count,
         bytes_per_second=2 * count / took,
     )
+
+
+def measure_ceilings(names: Iterable[str], device: torch.device) -> list[Ceiling]:
+    """One for each dtype's name, `tf32` among them: float32 factors rounded for the tensor cores. What the
+    products held on a GPU is given back."""
+    found = []
+    for name in names:
+        if name == "tf32":
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+            try:
+                ceiling = measure_ceiling(torch.float32, device).model_copy(update={"dtype": name})
+            finally:
+                torch.set_float32_matmul_precision(before)
+        else:
+            ceiling = measure_ceiling(getattr(torch, name), device)
+        found.append(ceiling)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return found
 
 
 def _best(call: Callable[[], object], device: torch.device) -> float:

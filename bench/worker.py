@@ -16,10 +16,15 @@ from typing import Literal
 
 import torch
 
+from bench.energy import Meter, energy_record, open_meter
+from bench.limits_record import StepWork, TraceShares
 from bench.memory import PeakMemory, host_bytes
 from bench.record import Accuracy, AccuracyPoint, Memory, Mode, Record, Throughput
+from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
+from bench.step_work import step_work
 from bench.timing import StepTimer
+from bench.trace import record_trace
 from pipelines.manifest import Manifest, load_manifest
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import VICRegFastError
@@ -34,13 +39,17 @@ CURVE_POINTS = (0.25, 0.5, 1.0)
 class Order:
     """What to measure. Fields that an action does not use are left alone."""
 
-    action: Literal["throughput", "memory", "accuracy", "floors"]
+    action: Literal["throughput", "memory", "accuracy", "floors", "work", "ceilings", "trace"]
     mode: Mode = "end-to-end"
     round: int = 0
     position: int = 0
     steps_per_window: int = 1
     windows: int = 1
     seed: int = 0
+    dtypes: tuple[str, ...] = ()
+    """Whose ceilings to measure."""
+    folder: Path | None = None
+    """Where the records are, and a trace is to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,11 @@ def serve(connection: Connection, setup: Setup) -> None:
         connection.send(answer)
 
 
+def gpu_uuid(device: torch.device) -> str | None:
+    """As NVML writes it; None for a device that is no GPU."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+
+
 @dataclass
 class _Worker:
     setup: Setup
@@ -93,14 +107,22 @@ class _Worker:
     def __post_init__(self) -> None:
         self.device = torch.device(self.setup.device)
         self.built = build_scenario(self.setup.scenario, self.setup.recipe, self.device)
+        self.meter: Meter | None = open_meter(self.device.type, gpu_uuid(self.device))[0]
 
     def answer(self, order: Order) -> Answer:
         if order.action == "throughput":
-            return Answer(records=(self._throughput(order),))
+            return Answer(records=self._throughput(order))
         if order.action == "memory":
             return Answer(records=(self._memory(order),))
         if order.action == "accuracy":
             return Answer(records=(self._accuracy(order.seed),))
+        if order.action == "work":
+            return Answer(records=(self._work(),))
+        if order.action == "ceilings":
+            return Answer(records=tuple(measure_ceilings(order.dtypes, self.device)))
+        if order.action == "trace":
+            assert order.folder is not None
+            return Answer(records=(self._trace(order.folder),))
         return Answer(records=self._floors(order.seed))
 
     def close(self) -> None:
@@ -108,10 +130,10 @@ class _Worker:
             self._timer[0].close()
             self._timer = None
 
-    def _throughput(self, order: Order) -> Throughput:
+    def _throughput(self, order: Order) -> tuple[Record, ...]:
         _, timer = self._open_timer()
         windows = timer.windows(order.mode, steps_per_window=order.steps_per_window, windows=order.windows)
-        return Throughput(
+        timed = Throughput(
             scenario=self.setup.scenario,
             mode=order.mode,
             round=order.round,
@@ -123,6 +145,27 @@ class _Worker:
             window_seconds=windows.seconds,
             loader_wait_seconds=windows.loader_wait_seconds,
         )
+        if self.meter is None:
+            return (timed,)
+        drawn = energy_record(
+            self.meter,
+            scenario=timed.scenario,
+            mode=timed.mode,
+            round=timed.round,
+            joules=windows.joules,
+            window_seconds=timed.window_seconds,
+            pairs_per_window=timed.batch_size * timed.steps_per_window,
+        )
+        return timed, drawn
+
+    def _work(self) -> StepWork:
+        trainer, timer = self._open_timer()
+        return step_work(self.built, trainer.train_step, timer.cached)
+
+    def _trace(self, folder: Path) -> TraceShares:
+        _, timer = self._open_timer()
+        timer.settle("end-to-end")
+        return record_trace(self.setup.scenario, lambda: timer.step("end-to-end"), self.device, folder)
 
     def _memory(self, order: Order) -> Memory:
         """Peaks over building everything and the first steps, unless the timer is open already: memory is
@@ -212,7 +255,7 @@ class _Worker:
                 loss=self.built.loss,
                 make_optimizer=self.built.make_optimizer,
             )
-            self._timer = trainer, StepTimer(trainer, self.built.record.workers)
+            self._timer = trainer, StepTimer(trainer, self.built.record.workers, self.meter)
         return self._timer
 
     def _open_evaluation(self) -> EvaluationSet:
