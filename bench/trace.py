@@ -22,8 +22,8 @@ def record_trace(
     """Calls `step` a few times, records the last `steps` of them and sums them up.
 
     `step` has the ranges of `trace_summary.PHASES` around its parts. The trace is
-    `folder`/traces/SCENARIO/rank_0.3.pt.trace.json.gz: each scenario is a run of its own to torch-tb-profiler,
-    and a folder of its own to HTA. Raises CheckpointError when it cannot be written.
+    `folder`/traces/SCENARIO/rank_0.3.pt.trace.json.gz: a run of its own to torch-tb-profiler, and a folder of
+    its own to HTA. Raises CheckpointError when it cannot be written.
     """
     trace = StepTrace(folder / FOLDER / folder_name(scenario), device, first_step=FIRST_STEP, steps=steps)
     trace.start()
