@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
+from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate
 from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
 from bench.record_base import SCHEMA_VERSION, Mode, RecordBase
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
@@ -176,6 +177,7 @@ class Failure(RecordBase):
 
 LimitsRecord = StepWork | Energy | TraceShares
 LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossFloor | Ceiling
+LoaderRecord = LoaderPlan | LoaderRate | LoaderFidelity
 RegressionRecord = RegressionPlan | RegressionGate | RegressionSample
 Record = (
     Environment
@@ -188,6 +190,7 @@ Record = (
     | LossPrediction
     | ScalingRun
     | Checked
+    | LoaderRecord
     | RegressionRecord
     | Failure
 )
