@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vicreg_fast.commands import common
+from vicreg_fast.commands.bench_cost import check_target, cost_options
 from vicreg_fast.commands.bench_loader import loader
 from vicreg_fast.commands.bench_loss import loss
 from vicreg_fast.commands.bench_scaling import scaling
@@ -58,6 +59,10 @@ class _Metrics(click.ParamType):
     show_default=True,
     help="Non-inferiority margin of linear accuracy, in percentage points.",
 )
+@click.option(
+    "--trace", is_flag=True, help="After the rounds, trace a few steps of each scenario into OUT/traces."
+)
+@cost_options
 @common.data_option
 @common.recipe_option
 @common.set_option
@@ -73,6 +78,10 @@ def command(
     rounds: int | None,
     seeds: int | None,
     margin: float,
+    trace: bool,
+    price: float | None,
+    currency: str,
+    target_accuracy: float | None,
     data: Path | None,
     recipe_name: str | None,
     settings: tuple[str, ...],
@@ -103,6 +112,7 @@ def command(
     on = common.choose_device(device)
     recipe = common.choose_recipe(recipe_name, settings, on)
     asked = metrics or (("throughput", "memory") if quick else ("throughput", "memory", "accuracy"))
+    check_target(target_accuracy, price, asked)
     where, name = common.choose_data(data, recipe)
     with common.progress_bar("checking the images") as advance:
         train = load_manifest(where, progress=advance)
@@ -121,6 +131,11 @@ def command(
             rounds=rounds or (QUICK_ROUNDS if quick else FULL_ROUNDS if full else 8),
             seeds=tuple(range(first, first + (seeds or (5 if full else 3)))),
             accuracy_margin_points=margin,
+            trace_folder=folder if trace else None,
+            epoch_images=len(train),
+            price_per_hour=price,
+            currency=currency,
+            target_accuracy_percent=target_accuracy,
         ),
         folder,
     )
