@@ -10,6 +10,7 @@ from vicreg_fast.commands.bench_cost import check_target, cost_options
 from vicreg_fast.commands.bench_loader import loader
 from vicreg_fast.commands.bench_loss import loss
 from vicreg_fast.commands.bench_scaling import scaling
+from vicreg_fast.commands.bench_trace import trace
 from vicreg_fast.commands.common import out_option
 from vicreg_fast.errors import UsageError
 
@@ -167,4 +168,5 @@ def _run(comparison: "Comparison", out: Path) -> None:
 
 command.add_command(loss)
 command.add_command(scaling)
+command.add_command(trace)
 command.add_command(loader)

@@ -1,6 +1,7 @@
 """`--trace`: torch.profiler over a few steps of a session, for Perfetto, TensorBoard and `trace_summary`."""
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,10 @@ class StepTrace:
             return
         self._done += 1
         self._profile.step()
+        if self._done == self.first_step - 1 and not _distributed():
+            # torch writes the ranks into a trace only where there is a process group; HTA refuses a trace
+            # without them.
+            self._profile.add_metadata_json("distributedInfo", json.dumps({"rank": self.rank}))
         if self._done == self.first_step + self.steps - 1:
             self.stop()
 
@@ -108,3 +113,7 @@ class StepTrace:
             with contextlib.suppress(OSError):
                 scratch.unlink(missing_ok=True)
         self.file = file
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
