@@ -112,7 +112,7 @@ class LossBenchRun:
                 self.refused.append(f"{provider.name} at {shape}")
                 return None
             stage = "memory"
-            peak_bytes, seconds = followed_call(loss, x, y)
+            call = followed_call(loss, x, y)
             self._write(
                 LossMemory(
                     provider=provider.name,
@@ -120,14 +120,14 @@ class LossBenchRun:
                     device=verdict.device,
                     n=verdict.n,
                     d=verdict.d,
-                    peak_bytes=peak_bytes,
+                    peak_bytes=call.peak_bytes,
                 )
             )
         # Whatever another's code raises must not end the measurement of the others.
         except Exception as error:
             self._fail(provider.name, f"{stage}, {shape}", error)
             return None
-        return loss, seconds
+        return loss, call.seconds
 
     def _time(
         self, losses: dict[str, LossFunction], roughly: dict[str, float], x: Tensor, y: Tensor, shape: str

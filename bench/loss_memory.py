@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -22,16 +23,26 @@ from torch.profiler import ProfilerActivity, profile
 from bench.rival_losses import LossFunction
 
 
+@dataclass(frozen=True, kw_only=True)
+class FollowedCall:
+    """One forward and backward."""
+
+    peak_bytes: int
+    allocated_bytes: int
+    """The sum of all its allocations, however short they were held."""
+    seconds: float
+
+
 def peak_extra_bytes(loss: LossFunction, x: Tensor, y: Tensor) -> int:
     """Of one forward and backward of a loss that was called before: what it makes once (compiled code, tuned
     tiles) is not in it.
     """
-    return followed_call(loss, x, y)[0]
+    return followed_call(loss, x, y).peak_bytes
 
 
-def followed_call(loss: LossFunction, x: Tensor, y: Tensor) -> tuple[int, float]:
-    """As `peak_extra_bytes`, and the seconds of that call: without the profiler's start, which takes a second
-    or two the first time.
+def followed_call(loss: LossFunction, x: Tensor, y: Tensor) -> FollowedCall:
+    """One forward and backward of a loss that was called before. Its seconds are without the profiler's
+    start, which takes a second or two the first time.
     """
     if x.device.type == "cuda":
         return _cuda_call(loss, x, y)
@@ -52,18 +63,33 @@ def followed_call(loss: LossFunction, x: Tensor, y: Tensor) -> tuple[int, float]
         for event in events
         if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0
     )
-    return max(accumulate(change for _, _, change in changes), default=0), seconds
+    sizes = [change for _, _, change in changes]
+    return FollowedCall(
+        peak_bytes=max(accumulate(sizes), default=0),
+        allocated_bytes=sum(size for size in sizes if size > 0),
+        seconds=seconds,
+    )
 
 
-def _cuda_call(loss: LossFunction, x: Tensor, y: Tensor) -> tuple[int, float]:
+def _cuda_call(loss: LossFunction, x: Tensor, y: Tensor) -> FollowedCall:
     torch.cuda.synchronize(x.device)
     torch.cuda.reset_peak_memory_stats(x.device)
-    before = torch.cuda.memory_allocated(x.device)
+    held, allocated = _cuda_bytes(x)
     began = time.perf_counter()
     torch.autograd.grad(loss(x, y), (x, y))
     torch.cuda.synchronize(x.device)
     seconds = time.perf_counter() - began
-    return torch.cuda.max_memory_allocated(x.device) - before, seconds
+    return FollowedCall(
+        peak_bytes=torch.cuda.max_memory_allocated(x.device) - held,
+        allocated_bytes=_cuda_bytes(x)[1] - allocated,
+        seconds=seconds,
+    )
+
+
+def _cuda_bytes(x: Tensor) -> tuple[int, int]:
+    """Bytes held now on the device of x, and all that were ever allocated there."""
+    stats = torch.cuda.memory_stats(x.device)
+    return stats["allocated_bytes.all.current"], stats["allocated_bytes.all.allocated"]
 
 
 @contextmanager

@@ -36,6 +36,13 @@ class RegressionPlan(RecordBase):
     """Samples of each side at each case in one process."""
     least_tau: float
     """The least ratio that may count as a change, such as 0.03."""
+    timed_cases: tuple[str, ...] = ()
+    """Those that were to be timed; every case is counted."""
+    gates_only: bool = False
+    """Only exact counts were asked for."""
+    clock: Literal["wall", "cpu", "cuda-events"] = "wall"
+    """What a sample's seconds are: wall time; the time that the process computed, without what it waited for
+    a core; or between events in the GPU's stream."""
 
 
 class RegressionGate(RecordBase):
@@ -45,7 +52,8 @@ class RegressionGate(RecordBase):
     case: str
     """A case, or a kernel's name and target."""
     quantity: str
-    """Such as operators, flops, saved-bytes, peak-bytes, registers, spills, shared-bytes, instructions."""
+    """Such as operators, flops, saved-bytes, peak-bytes, allocated-bytes; and of a kernel registers, spills,
+    shared-bytes, instructions."""
     base: int | None
     head: int | None
 

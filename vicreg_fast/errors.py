@@ -34,3 +34,15 @@ class RankError(VICRegFastError):
 
 class RecordError(VICRegFastError):
     """A record cannot be read, or two records cannot be compared."""
+
+
+class BaselineError(RecordError):
+    """What to compare with is missing, or cannot be compared with."""
+
+    exit_code = 5
+
+
+class BenchmarkError(VICRegFastError):
+    """What was to be measured cannot be run."""
+
+    exit_code = 4

@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vicreg_fast.commands import common
+from vicreg_fast.commands import bench_against, common
 from vicreg_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def _shape(text: str) -> tuple[int, int]:
     help="Compile every GPU kernel instead, without a GPU, and compare what became of it with the record.",
 )
 @click.option("--update", is_flag=True, help="With --static: write the record anew.")
+@bench_against.against_options
 @common.device_option
 @common.out_option
 def loss(
@@ -119,6 +120,7 @@ def loss(
     update: bool,
     device: str,
     out: Path | None,
+    **against: Any,
 ) -> None:
     """Time the loss, forward and backward, and measure its memory: ours in each form and backend beside the
     authors' and others', interleaved.
@@ -126,7 +128,19 @@ def loss(
     Before anything is timed, its value and gradient are held to a float64 oracle. All shapes take some 25
     minutes on two cores, most of it the others' at D = 8192. Exit codes: 1 when a loss
     fails that check, 4 when one ended with an error.
+
+    With --against it asks instead whether our loss is slower than at another revision, in half a minute:
+    exact counts first, then times in alternating processes. Exit codes: 0 fine, 1 a regression, 2 usage,
+    3 inconclusive (0 without --strict), 4 a case failed or is missing, 5 the base is missing or not
+    comparable.
     """
+    if against["against"] is not None:
+        bench_against.refuse_others(
+            shapes=shapes, quick=quick, providers=providers, static=static, update=update
+        )
+        options = bench_against.Against(pairs=pairs, threads=threads, device=device, out=out, **against)
+        raise click.exceptions.Exit(bench_against.run_against(options))
+    bench_against.refuse_alone(against)
     if static:
         from bench.static_kernels import run_static
 

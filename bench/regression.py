@@ -1,0 +1,324 @@
+"""`bench loss --against`: head beside a base, exact counts first, then times in alternating processes."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from bench.environment import measure_environment
+from bench.record import Failure, Record, RecordWriter
+from bench.regression_base import CHECKOUT, RevisionBase, StoredBase, extract, fingerprint, head_commit
+from bench.regression_judge import RegressionJudgement, differing_fields, flagged_cases, gate_regressed, judge
+from bench.regression_kernels import kernel_gates, static_records
+from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample, Side
+from bench.regression_server import Message, SideError, SideServer
+from vicreg_fast.errors import BaselineError, BenchmarkError, UsageError
+
+Clock = Literal["wall", "cpu", "cuda-events"]
+COUNTS = ("operators", "flops", "saved-bytes", "peak-bytes", "allocated-bytes")
+"""As bench/suite_loss/counts.py names them, which imports torch."""
+ORDERS: tuple[tuple[Side, ...], ...] = tuple(permutations(("base", "head", "control")))
+"""Of the sides in a round, taken in turn, so that no side is always the first or beside the same other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """What to compare, and how long to look."""
+
+    base: RevisionBase | StoredBase
+    command: str
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    threads: int | None = None
+    """None: those of a stored base, else 1."""
+    cases: tuple[str, ...] | None = None
+    """None: count all, time those that the suites time."""
+    rounds: int = 7
+    pairs: int = 10
+    least_tau: float = 0.03
+    gates_only: bool = False
+    timing_too: bool = False
+    """Time the cases even where a count has risen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Calls:
+    case: int
+    naive: int
+
+
+class RegressionRun:
+    """Carries out a Regression and writes its records. A context: leaving it ends every process."""
+
+    def __init__(
+        self,
+        regression: Regression,
+        writer: RecordWriter,
+        on_progress: Callable[[str, int, int], None],
+        head: Path = CHECKOUT,
+    ) -> None:
+        self.regression = regression
+        self.records: list[Record] = []
+        self._writer = writer
+        self._on_progress = on_progress
+        self._head = head
+        self._stack = ExitStack()
+        self._servers: dict[Side, SideServer] = {}
+        self._calls: dict[str, _Calls] = {}
+
+    def __enter__(self) -> "RegressionRun":
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vicreg-fast-base-"))
+        base = self.regression.base
+        self._extracted = extract(base, Path(folder)) if isinstance(base, RevisionBase) else None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop_servers()
+        self._stack.close()
+
+    def run(self) -> RegressionJudgement:
+        """Counts, times, confirms what looks slower, and judges. A side that ends is a Failure in the
+        records. Raises UsageError for a case or a device that is not there, BaselineError for a base that
+        cannot be run."""
+        try:
+            plan = self._start()
+        except SideError as error:
+            raise BenchmarkError(str(error)) from None
+        if not differing_fields(plan):
+            try:
+                self._measure(plan)
+            except SideError as error:
+                side, _, message = str(error).partition(": ")
+                self._write(Failure(scenario=side, stage="process", message=message))
+        return judge(self.records)
+
+    def _start(self) -> RegressionPlan:
+        r = self.regression
+        stored = r.base if isinstance(r.base, StoredBase) else None
+        threads = r.threads or (int(stored.fingerprint["threads"]) if stored else 1)
+        self._order: Message = {"device": r.device, "threads": threads}
+        self._on_progress("starting both sides", 0, 1)
+        self._start_servers(("head",) if stored else ("base", "head"))
+        described = {side: self._describe(side) for side in self._servers}
+        here = described["head"]
+        self._order["device"] = device = here["device"]
+        if r.device == "cuda" and not here["cuda"]:
+            raise UsageError(
+                "--device cuda: torch finds no CUDA device (see `vicreg-fast doctor`); use --device cpu"
+            )
+        clock = self._order["clock"] = _clock(device, threads, stored)
+        environment = measure_environment()
+        ours = fingerprint(environment, device=device, threads=threads, clock=clock)
+        base_cases, timed = self._base_cases(described.get("base"), stored)
+        asked = r.cases
+        for name in asked or ():
+            if name not in here["cases"]:
+                raise UsageError(
+                    f"--cases {name}: there is no such case; there are {', '.join(here['cases'])}"
+                )
+        plan = RegressionPlan(
+            command=r.command,
+            against=r.base.name,
+            source=stored.source if stored else "revision",
+            base_commit=r.base.commit,
+            head_commit=head_commit(),
+            base_fingerprint=stored.fingerprint if stored else ours,
+            head_fingerprint=ours,
+            base_cases=tuple(case for case in base_cases if asked is None or case in asked),
+            head_cases=asked or tuple(here["cases"]),
+            device=device,
+            threads=threads,
+            rounds=0 if r.gates_only else r.rounds,
+            pairs=r.pairs,
+            least_tau=r.least_tau,
+            timed_cases=asked or tuple(c for c in here["cases"] if c in here["timed"] or c in timed),
+            gates_only=r.gates_only,
+            clock=clock,
+        )
+        self._write(environment)
+        self._write(plan)
+        return plan
+
+    def _describe(self, side: Side) -> Message:
+        try:
+            return self._servers[side].ask({**self._order, "do": "describe"})
+        except SideError as error:
+            if side == "base":
+                _, _, why = str(error).partition(": ")
+                raise BaselineError(
+                    f"--against {self.regression.base.name}: its loss cannot be run: {why}"
+                ) from None
+            raise
+
+    def _base_cases(
+        self, described: Message | None, stored: StoredBase | None
+    ) -> tuple[list[str], list[str]]:
+        """The base's cases, and those of them that it timed."""
+        if stored is not None:
+            return list(stored.cases), list({sample.case: None for sample in stored.samples})
+        assert described is not None
+        return described["cases"], described["timed"]
+
+    def _measure(self, plan: RegressionPlan) -> None:
+        r = self.regression
+        self._on_progress("counting", 0, 1)
+        gates = self._count(plan)
+        for gate in gates:
+            self._write(gate)
+        risen = any(gate_regressed(gate) for gate in gates)
+        if r.gates_only or (risen and not r.timing_too):
+            return
+        if isinstance(r.base, StoredBase):
+            for sample in r.base.samples:
+                self._write(sample)
+        self._judge_calls(self._comparable(plan))
+        if not self._calls:
+            return
+        self._start_servers(self._sides())
+        self._time(list(self._calls), attempt=0)
+        flagged = flagged_cases(self.records)
+        if flagged:
+            self._stop_servers()  # so that nothing of the first processes is in the second ones
+            self._start_servers(self._sides())
+            self._time(flagged, attempt=1)
+
+    def _count(self, plan: RegressionPlan) -> list[RegressionGate]:
+        """Both sides at once: nothing is timed yet."""
+        base = self.regression.base
+        order = self._cases_order("count", plan.head_cases)
+        with ThreadPoolExecutor(len(self._servers)) as pool:
+            jobs = {side: pool.submit(list, s.ask_cases(order)) for side, s in self._servers.items()}
+            answers = {side: job.result() for side, job in jobs.items()}
+        counts: dict[Side, dict[str, dict[str, int]]] = {
+            side: {answer["case"]: answer["counts"] for answer in found if "counts" in answer}
+            for side, found in answers.items()
+        }
+        for side, found in answers.items():
+            for answer in found:
+                self._note_problem(side, "counting", answer)
+        if isinstance(base, StoredBase):
+            counts["base"] = base.counts
+        gates = [
+            RegressionGate(
+                case=case,
+                quantity=quantity,
+                base=counts["base"].get(case, {}).get(quantity),
+                head=counts["head"].get(case, {}).get(quantity),
+            )
+            for case in plan.head_cases
+            for quantity in COUNTS
+            if case in counts["head"] or case in counts["base"]
+        ]
+        if self._extracted is not None:
+            gates += kernel_gates(self._extracted.kernels, static_records(self._head))
+        return gates
+
+    def _comparable(self, plan: RegressionPlan) -> list[str]:
+        """Cases to be timed that both sides can run."""
+        failed = {record.scenario for record in self.records if isinstance(record, Failure)}
+        base = self.regression.base
+        stored = {s.case for s in base.samples} if isinstance(base, StoredBase) else None
+        return [
+            case for case in plan.timed_cases if case not in failed and (stored is None or case in stored)
+        ]
+
+    def _judge_calls(self, cases: Sequence[str]) -> None:
+        """How many calls fill a window, judged once for all sides."""
+        for answer in self._servers["head"].ask_cases(self._cases_order("judge", cases)):
+            if not self._note_problem("head", "judging its time", answer):
+                self._calls[answer["case"]] = _Calls(case=answer["calls"], naive=answer["naive_calls"])
+
+    def _time(self, cases: Sequence[str], attempt: int) -> None:
+        r = self.regression
+        going = list(cases)
+        sides = self._sides()
+        orders = [tuple(side for side in order if side in sides) for order in ORDERS]
+        for number in range(r.rounds):
+            for position, side in enumerate(orders[number % len(orders)]):
+                words = "confirming what looks slower" if attempt else "timing"
+                stage = f"{words}: round {number + 1} of {r.rounds}, {side}"
+                self._on_progress(stage, number * len(sides) + position, r.rounds * len(sides))
+                order = {**self._cases_order("time", going), "pairs": r.pairs}
+                for answer in self._servers[side].ask_cases(order):
+                    if self._note_problem(side, f"round {number + 1}", answer):
+                        going.remove(answer["case"])
+                        continue
+                    calls = self._calls[answer["case"]]
+                    self._write(
+                        RegressionSample(
+                            case=answer["case"],
+                            side=side,
+                            round=number,
+                            position=position,
+                            attempt=attempt,
+                            pid=answer["pid"],
+                            calls=calls.case,
+                            naive_calls=calls.naive,
+                            seconds=answer["seconds"],
+                            naive_seconds=answer["naive_seconds"],
+                        )
+                    )
+
+    def _cases_order(self, do: str, cases: Iterable[str]) -> Message:
+        asked = []
+        for case in cases:
+            calls = self._calls.get(case)
+            more = {"calls": calls.case, "naive_calls": calls.naive} if calls else {}
+            asked.append({"name": case, **more})
+        return {**self._order, "do": do, "cases": asked}
+
+    def _note_problem(self, side: Side, what: str, answer: Message) -> bool:
+        if "problem" not in answer:
+            return False
+        message = re.sub(r"(?<![\w.])/\S*/", "", answer["problem"])  # records travel, and name no path
+        self._write(Failure(scenario=answer["case"], stage=f"{side}: {what}", message=message))
+        return True
+
+    def _sides(self) -> tuple[Side, ...]:
+        """Those that are timed here."""
+        stored = isinstance(self.regression.base, StoredBase)
+        return ("head", "control") if stored else ("base", "head", "control")
+
+    def _start_servers(self, sides: Iterable[Side]) -> None:
+        """Those that do not run yet, all at once."""
+        extracted = self._extracted
+        for side in sides:
+            if side in self._servers:
+                continue
+            of_base = extracted is not None and side != "head"
+            self._servers[side] = SideServer(
+                side,
+                head=self._head,
+                subject=extracted.subject if extracted and of_base else self._head,
+                cases=extracted.cases if extracted and of_base else None,
+                threads=self._order["threads"],
+            )
+
+    def _stop_servers(self) -> None:
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+
+    def _write(self, record: Record) -> None:
+        self._writer.write(record)
+        self.records.append(record)
+
+
+def _clock(device: str, threads: int, stored: StoredBase | None) -> Clock:
+    """That of a stored base. Else the time a process computes, where it has one thread: on a busy machine it
+    varies by far less than wall time."""
+    if stored is not None and stored.fingerprint.get("device") == device:
+        found = stored.fingerprint.get("clock")
+        if found == "cpu" or found == "wall" or (found == "cuda-events" and device == "cuda"):
+            return "cuda-events" if found == "cuda-events" else "cpu" if found == "cpu" else "wall"
+    if device == "cuda":
+        return "cuda-events"
+    return "cpu" if threads == 1 else "wall"

@@ -1,0 +1,146 @@
+"""`vicreg-fast bench loss --against FILE|REV`: is the loss slower than it was?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vicreg_fast.commands import common
+from vicreg_fast.commands.common import F
+from vicreg_fast.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from bench.regression_judge import RegressionJudgement
+
+ROUNDS, PAIRS = 7, 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """The options of `bench loss` that go with --against; None where one was not given."""
+
+    against: str
+    cases: str | None
+    """Names, joined by commas."""
+    rounds: int | None
+    pairs: int | None
+    threads: int | None
+    device: str
+    gates_only: bool
+    timing_too: bool
+    strict: bool
+    junit: Path | None
+    summary: Path | None
+    out: Path | None
+
+
+def against_options(command: F) -> F:
+    """Adds --against, and what goes with it only."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option(
+        "--against",
+        metavar="FILE|REV",
+        help="Compare our loss with a revision of this checkout, with the records of an earlier run, or with "
+        "what pytest --benchmark-json wrote of bench/suite_loss.",
+    ),
+    click.option("--cases", metavar="NAME,...", help="With --against: only these, all of them timed."),
+    click.option(
+        "--rounds",
+        type=click.IntRange(2),
+        help=f"With --against: processes of each side.  [default: {ROUNDS}]",
+    ),
+    click.option("--gates-only", is_flag=True, help="With --against: exact counts, and no times."),
+    click.option(
+        "--timing-too", is_flag=True, help="With --against: time the cases even where a count has risen."
+    ),
+    click.option("--strict", is_flag=True, help="With --against: exit with 3 where it is inconclusive."),
+    click.option(
+        "--junit",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="With --against: write a JUnit report.",
+    ),
+    click.option(
+        "--summary",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help='With --against: append the verdict as Markdown, as to "$GITHUB_STEP_SUMMARY".',
+    ),
+)
+
+
+def refuse_others(**given: object) -> None:
+    """Raises UsageError for an option of `bench loss` that says nothing with --against."""
+    for name, value in given.items():
+        if value:
+            raise UsageError(
+                f"--{name} does not go with --against, whose cases have their shapes; choose with --cases"
+            )
+
+
+def refuse_alone(given: dict[str, Any]) -> None:
+    """Raises UsageError for an option that goes with --against, where that is not given."""
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --against FILE|REV")
+
+
+def run_against(options: Against) -> int:
+    """Measures, reports, and returns the exit code: 0 fine, 1 a regression, 3 inconclusive with --strict,
+    4 a case that failed or is missing, 5 a base that cannot be compared with. Raises BaselineError for a
+    base that is missing."""
+    from bench.regression import Regression, RegressionRun
+    from bench.regression_base import StoredBase, find_base
+
+    if options.gates_only and options.timing_too:
+        raise UsageError("--gates-only and --timing-too exclude each other")
+    if options.gates_only and (options.rounds or options.pairs):
+        raise UsageError("--gates-only times nothing: leave out --rounds and --pairs")
+    folder = common.new_records_folder(options.out, "regression")
+    base = find_base(options.against)
+    for problem in base.problems if isinstance(base, StoredBase) else ():
+        click.echo(f"vicreg-fast: {problem}; left out", err=True)
+    regression = Regression(
+        base=base,
+        command=common.command_line(),
+        device=options.device,
+        threads=options.threads,
+        cases=tuple(dict.fromkeys(name.strip() for name in options.cases.split(",")))
+        if options.cases is not None
+        else None,
+        rounds=options.rounds or ROUNDS,
+        pairs=options.pairs or PAIRS,
+        gates_only=options.gates_only,
+        timing_too=options.timing_too,
+    )
+    records = folder / "records.jsonl"
+    with (
+        common.recording(records) as writer,
+        common.stage_view() as show,
+        RegressionRun(regression, writer, show) as run,
+    ):
+        judgement = run.run()
+    _report(judgement, records, options)
+    return judgement.exit_code(strict=options.strict)
+
+
+def _report(judgement: "RegressionJudgement", records: Path, options: Against) -> None:
+    click.echo(judgement.headline)
+    for case in judgement.cases:
+        click.echo(f"  {case.status:12} {case.case}: {case.reason}")
+    click.echo(f"records {records}")
+
+
+def _append(path: Path, text: str) -> None:
+    """Several steps of a job share a GITHUB_STEP_SUMMARY."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise RecordError(f"--summary {path}: cannot be written ({error.strerror})") from error
