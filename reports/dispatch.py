@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.text import plural
 from vicreg_fast.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -105,6 +106,33 @@ def _print_losses(paths: Sequence[Path], console: "Console") -> None:
     print_loss_report(load_loss_report(record_files(paths)), console)
 
 
+def _write_regression(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.regression_render import write_regression_report
+
+    return write_regression_report(record_files(paths), out)
+
+
+def _print_regression(paths: Sequence[Path], console: "Console") -> None:
+    from reports.regression_render import print_regression_report
+
+    print_regression_report(record_files(paths), console)
+
+
+def _regression_junit(paths: Sequence[Path]) -> str:
+    from reports.junit import regression_junit
+    from reports.regression_load import load_regression
+
+    report = load_regression(record_files(paths))
+    return regression_junit(report.judgement, report.records)
+
+
+def _comparison_junit(paths: Sequence[Path]) -> str:
+    from reports.junit import comparison_junit
+    from reports.load import load_report
+
+    return comparison_junit(load_report(record_files(paths)))
+
+
 def _write_scaling(paths: Sequence[Path], out: Path) -> dict[str, Path]:
     from reports.scaling_load import load_scaling
     from reports.scaling_render import write_scaling
@@ -119,6 +147,31 @@ def _print_scaling(paths: Sequence[Path], console: "Console") -> None:
     print_scaling(load_scaling(record_files(paths)), console)
 
 
+def _holds_loaders(paths: Sequence[Path]) -> bool:
+    """Also a file of loader rates alone from before they had records of their own."""
+    kinds = [record_kinds(path) for path in paths]
+    if all(found & {"loader-plan", "loader-rate"} for found in kinds):
+        return True
+    if not all("throughput" in found and "plan" not in found for found in kinds):
+        return False
+    from reports.loader_load import holds_loaders
+
+    return all(map(holds_loaders, record_files(paths)))
+
+
+def _write_loaders(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.loader_render import write_loader_report
+
+    return write_loader_report(record_files(paths), out)
+
+
+def _print_loaders(paths: Sequence[Path], console: "Console") -> None:
+    from reports.loader_load import load_loader_report
+    from reports.loader_render import print_loader_report
+
+    print_loader_report(load_loader_report(record_files(paths)), console)
+
+
 KINDS: tuple[ReportKind, ...] = (
     ReportKind(
         name="a scaling model",
@@ -126,12 +179,23 @@ KINDS: tuple[ReportKind, ...] = (
         write=_write_scaling,
         print=_print_scaling,
     ),
+    ReportKind(
+        name="a run of bench loss --against",
+        holds=_any_of("regression-plan"),
+        write=_write_regression,
+        print=_print_regression,
+        junit=_regression_junit,
+    ),
     ReportKind(name="a run of bench loss", holds=_holds_losses, write=_write_losses, print=_print_losses),
+    ReportKind(
+        name="a run of bench loader", holds=_holds_loaders, write=_write_loaders, print=_print_loaders
+    ),
     ReportKind(
         name="a comparison",
         holds=_any_of("plan", "throughput", "memory", "accuracy"),
         write=_write_comparison,
         print=_print_comparison,
+        junit=_comparison_junit,
     ),
 )
 """In the order they are asked: the first that holds a path has it."""
@@ -156,7 +220,7 @@ def _kind_of(path: Path) -> ReportKind:
             return kind
     (file,) = record_files([path])
     try:
-        lines = file.read_text(encoding="utf-8").count("\n")
+        lines = len(file.read_text(encoding="utf-8").splitlines())
     except OSError as error:
         raise RecordError(
             f"{file}: cannot be read ({error.strerror}); name a file of records, or the folder of a run"
@@ -164,5 +228,5 @@ def _kind_of(path: Path) -> ReportKind:
     except UnicodeDecodeError as error:
         raise RecordError(f"{file}: cannot be read (not UTF-8 text); name a file of records") from error
     found = ", ".join(sorted(record_kinds(path)))
-    what = f"only {found}" if found else f"none in {lines} lines" if lines else "it is empty"
+    what = f"only {found}" if found else f"none in {plural(lines, 'line')}" if lines else "it is empty"
     raise RecordError(f"{file}: holds no record that a report is made of ({what}); name what a bench wrote")
