@@ -76,6 +76,28 @@ def paired_ratio(baseline: Sequence[float], contender: Sequence[float]) -> Inter
     )
 
 
+def unpaired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Interval:
+    """Median of `b` ÷ median of `a` with a 95 % percentile-bootstrap interval, for samples that are no pairs;
+    deterministic. `samples` is the smaller number of the two.
+
+    What drifted between the two is in the ratio, and in no interval: `paired_ratio` cancels it. Raises
+    ValueError when either is empty, or not all above 0.
+    """
+    if not a or not b:
+        raise ValueError("a ratio needs samples on both sides")
+    if not all(sample > 0 for sample in (*a, *b)):  # NaN is not
+        raise ValueError("a ratio needs samples above 0")
+    generator = np.random.default_rng(seed)
+    logs = []
+    for side in (a, b):
+        data = np.asarray(side, dtype=np.float64)
+        draws = generator.integers(0, data.size, size=(RESAMPLES, data.size))
+        logs.append(np.log(np.median(data[draws], axis=1)))
+    low, high = np.exp(np.quantile(logs[1] - logs[0], [0.025, 0.975]))
+    estimate = float(np.median(b)) / float(np.median(a))
+    return Interval(estimate=estimate, low=float(low), high=float(high), samples=min(len(a), len(b)))
+
+
 def throughput_ratio(records: Sequence[Record], baseline: str, contender: str, mode: str) -> Interval | None:
     """Ratio of pairs/s over the rounds that both scenarios finished, each round's median its sample; None
     without any."""

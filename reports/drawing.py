@@ -1,13 +1,15 @@
 """What the pictures are drawn with: a row a scenario, with its bar, dots, interval and value."""
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.compare import Interval
-from reports.svg import INK, MUTED, PAPER, scenario_colour
-from reports.text import percent, shortened
+from reports.svg import INK, MUTED, PAPER, scenario_colour, to_svg
+from reports.text import percent, printable, shortened
 
 ROW = 34
 """Height of one scenario's bar and its gap, in px."""
@@ -15,6 +17,28 @@ MOST_DOTS = 300
 """Drawn of one scenario in one axes; more would be a blot. The least and the greatest always are."""
 LABEL = 18
 """Characters of a name in a picture; tables have it whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    name: str
+    title: str
+    """The finding, in words."""
+    caption: str
+    """How to read it."""
+    alt: str
+    svg: str
+
+
+def finished(figure: Figure, *, name: str, title: str, caption: str, alt: str) -> Picture:
+    """To be called inside the style's context: an SVG is styled as it is saved."""
+    alt = printable(alt)
+    return Picture(name=name, title=title, caption=caption, alt=alt, svg=to_svg(figure, name=name, alt=alt))
+
+
+def named(name: str) -> str:
+    """A scenario's name in a title."""
+    return shortened(name, 40)
 
 
 def height(groups: Iterable[Sized]) -> float:
@@ -34,7 +58,7 @@ def bar(ax: Axes, row: int, value: float, colour: int, alpha: float = 0.38) -> N
     ax.barh(row, value, height=0.62, color=scenario_colour(colour), alpha=alpha, linewidth=0)
 
 
-def whisker(ax: Axes, row: int, interval: Interval) -> None:
+def whisker(ax: Axes, row: float, interval: Interval) -> None:
     ax.plot([interval.low, interval.high], [row, row], color=INK, lw=2.2, zorder=5)
 
 

@@ -1,44 +1,37 @@
-"""The pictures: throughput, paired ratios, memory, accuracy over floors, accuracy over training time.
+"""The pictures of a comparison: throughput, paired ratios, memory, accuracy over floors.
 
 Each title says the finding in words, each axis carries its unit, and a scenario has one colour in all of
 them. Every round and every seed is a dot beside its interval: an interval alone hides what it was made of.
 """
 
-import statistics
-from dataclasses import dataclass
-
 import matplotlib as mpl
-from matplotlib.figure import Figure
 
 from bench.record import Mode
-from reports.drawing import LABEL, ROW, bar, dots, floor_lines, height, label_rows, value_beside, whisker
-from reports.load import FLOORS, Report
-from reports.summary import Summary, summarise
-from reports.svg import INK, PAPER, canvas, scenario_colour, style, to_svg
-from reports.text import GIB, MIB, amount, memory, percent, plural, printable, shortened, times
+from reports.drawing import (
+    LABEL,
+    ROW,
+    Picture,
+    bar,
+    dots,
+    finished,
+    floor_lines,
+    height,
+    label_rows,
+    named,
+    value_beside,
+    whisker,
+)
+from reports.load import FLOORS
+from reports.summary import Summary
+from reports.svg import INK, PAPER, canvas, style
+from reports.text import GIB, MIB, amount, memory, percent, plural, shortened, times
+
+__all__ = ["Picture", "accuracy_picture", "memory_picture", "ratio_picture", "throughput_picture"]
 
 PLACES: dict[Mode, str] = {"end-to-end": "End to end", "compute-only": "Compute only (one cached batch)"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    name: str
-    title: str
-    """The finding, in words."""
-    caption: str
-    """How to read it."""
-    alt: str
-    svg: str
-
-
-def pictures(report: Report) -> tuple[Picture, ...]:
-    """Every picture that the records have the numbers for, in reading order."""
-    summary = summarise(report)
-    drawn = (_throughput(summary), _ratios(summary), _memory(summary), _accuracy(summary), _curves(summary))
-    return tuple(picture for picture in drawn if picture is not None)
-
-
-def _throughput(summary: Summary) -> Picture | None:
+def throughput_picture(summary: Summary) -> Picture | None:
     modes = [mode for mode in PLACES if any((name, mode) in summary.rates for name in summary.scenarios)]
     if not modes:
         return None
@@ -50,9 +43,9 @@ def _throughput(summary: Summary) -> Picture | None:
         (entry for entry in medians if entry[1] == modes[0]), key=lambda entry: entry[2]
     )
     where = PLACES[top_mode].split(" (")[0].lower()
-    title = f"{_named(top_name)} has the highest median {where}: {amount(top)} pairs/s"
+    title = f"{named(top_name)} has the highest median {where}: {amount(top)} pairs/s"
     if len(shown[modes[0]]) == 1:
-        title = f"{_named(top_name)} makes {amount(top)} pairs/s {where}"
+        title = f"{named(top_name)} makes {amount(top)} pairs/s {where}"
     alt = "Pairs of views a second. " + "; ".join(
         f"{n}, {PLACES[m].lower()}: {amount(v)}" for n, m, v in medians
     )
@@ -71,10 +64,10 @@ def _throughput(summary: Summary) -> Picture | None:
             ax.set_xlim(0, greatest * 1.2)
         axes[-1].set_xlabel("pairs of views per second")
         caption = "Bar: median over rounds. Line: its 95 % interval. Dots: the rounds. Longer is faster."
-        return _finished(figure, name="throughput", title=title, caption=caption, alt=alt)
+        return finished(figure, name="throughput", title=title, caption=caption, alt=alt)
 
 
-def _ratios(summary: Summary) -> Picture | None:
+def ratio_picture(summary: Summary) -> Picture | None:
     shown = {
         mode: [
             name
@@ -97,7 +90,7 @@ def _ratios(summary: Summary) -> Picture | None:
     rate = summary.rates[first[0], first[1]]
     faster = sum(ratio > 1 for ratio in rate.paired)
     where = PLACES[first[1]].split(" (")[0].lower()
-    title = f"{_named(first[0])} was faster than {_named(baseline)} in {faster} of "
+    title = f"{named(first[0])} was faster than {named(baseline)} in {faster} of "
     title += f"{plural(len(rate.paired), 'round')} {where}"
     alt = f"Speed relative to {baseline}, round by round. " + "; ".join(
         f"{n}, {PLACES[m].lower()}: {times(r.estimate)}, 95 % interval {times(r.low)} to {times(r.high)}"
@@ -121,10 +114,10 @@ def _ratios(summary: Summary) -> Picture | None:
             label_rows(ax, names, PLACES[mode])
         axes[-1].set_xlabel(f"pairs/s ÷ {shortened(baseline, LABEL)} in the same round")
         caption = f"Dots: rounds. Diamond and line: median and 95 % interval. At 1: {baseline}."
-        return _finished(figure, name="ratios", title=title, caption=caption, alt=alt)
+        return finished(figure, name="ratios", title=title, caption=caption, alt=alt)
 
 
-def _memory(summary: Summary) -> Picture | None:
+def memory_picture(summary: Summary) -> Picture | None:
     device = {name: peak.device for name, peak in summary.peaks.items() if peak.device}
     host = {name: peak.host_over_start for name, peak in summary.peaks.items() if peak.host_over_start > 0}
     groups = {
@@ -134,9 +127,9 @@ def _memory(summary: Summary) -> Picture | None:
         return None
     label, sizes = next(iter(groups.items()))
     least = min(sizes, key=lambda name: sizes[name])
-    title = f"{_named(least)} has the lowest {label.lower()}: {memory(sizes[least], max(sizes.values()))}"
+    title = f"{named(least)} has the lowest {label.lower()}: {memory(sizes[least], max(sizes.values()))}"
     if len(sizes) == 1:
-        title = f"{_named(least)}: {label.lower()} of {memory(sizes[least])}"
+        title = f"{named(least)}: {label.lower()} of {memory(sizes[least])}"
     alt = "; ".join(
         f"{label}: " + ", ".join(f"{n} {memory(s)}" for n, s in sizes.items())
         for label, sizes in groups.items()
@@ -153,18 +146,18 @@ def _memory(summary: Summary) -> Picture | None:
             ax.set_xlim(0, greatest / unit * 1.28)
         axes[-1].set_xlabel(unit_name)
         caption = "Peak of each scenario's processes while throughput was measured. Shorter is less."
-        return _finished(figure, name="memory", title=title, caption=caption, alt=alt)
+        return finished(figure, name="memory", title=title, caption=caption, alt=alt)
 
 
-def _accuracy(summary: Summary) -> Picture | None:
+def accuracy_picture(summary: Summary) -> Picture | None:
     names = [name for name in summary.scenarios if name in summary.probes]
     if not names:
         return None
     floors = [summary.probes[name] for name in FLOORS if name in summary.probes]
     best = max(names, key=lambda name: summary.probes[name].mean)
-    title = f"{_named(best)} has the highest mean linear accuracy: {percent(summary.probes[best].mean)}"
+    title = f"{named(best)} has the highest mean linear accuracy: {percent(summary.probes[best].mean)}"
     if len(names) == 1:
-        title = f"{_named(best)} reaches {percent(summary.probes[best].mean)} linear accuracy"
+        title = f"{named(best)} reaches {percent(summary.probes[best].mean)} linear accuracy"
     alt = "Linear top-1 accuracy. " + "; ".join(
         f"{probe.subject}: {percent(probe.mean)} over {plural(len(probe.by_seed), 'seed')}"
         for probe in summary.probes.values()
@@ -186,73 +179,4 @@ def _accuracy(summary: Summary) -> Picture | None:
         floor_lines(ax, len(names), {floor.subject: 100 * floor.mean for floor in floors})
         ax.set_xlabel("linear top-1 accuracy (%)")
         caption = "Dots: seeds. Bar: their mean. Dashed: what the same probe reaches without pretraining."
-        return _finished(figure, name="accuracy", title=title, caption=caption, alt=alt)
-
-
-def _curves(summary: Summary) -> Picture | None:
-    curves = [a for a in summary.report.accuracies if a.curve and a.subject in summary.scenarios]
-    if not curves:
-        return None
-    names = [name for name in summary.scenarios if any(a.subject == name for a in curves)]
-    ends = [
-        f"{name}: "
-        + ", ".join(
-            f"{percent(a.curve[-1].linear_top1)} after {amount(a.curve[-1].seconds)} s"
-            for a in curves
-            if a.subject == name
-        )
-        for name in names
-    ]
-    alt = "Linear top-1 accuracy against training seconds, one line a seed. " + "; ".join(ends)
-    with mpl.rc_context(style()):
-        figure, (ax,) = canvas(290 + 22 * ((len(names) - 1) // 3), [1])
-        for name in names:
-            mine = [a for a in curves if a.subject == name]
-            for index, accuracy in enumerate(mine):
-                points = sorted((point.seconds, 100 * point.linear_top1) for point in accuracy.curve)
-                # A space before, because matplotlib leaves names that begin with "_" out of a legend.
-                label = f" {shortened(name, LABEL)}" if index == 0 else None
-                colour = scenario_colour(summary.colour(name))
-                ax.plot(*zip(*points, strict=True), color=colour, lw=1.7, marker="o", ms=3.2, label=label)
-        ax.grid(visible=True)
-        ax.set_xlim(left=0)
-        ax.set_xlabel("training time (s), without the probes")
-        ax.set_ylabel("linear top-1 accuracy (%)")
-        figure.legend(loc="outside upper left", ncols=min(3, len(names)), frameon=False, handlelength=1.2)
-        caption = "One line a seed. Further up and to the left is better."
-        return _finished(figure, name="curves", title=_curve_title(summary), caption=caption, alt=alt)
-
-
-def _finished(figure: Figure, *, name: str, title: str, caption: str, alt: str) -> Picture:
-    """To be called inside the style's context: an SVG is styled as it is saved."""
-    alt = printable(alt)
-    return Picture(name=name, title=title, caption=caption, alt=alt, svg=to_svg(figure, name=name, alt=alt))
-
-
-def _curve_title(summary: Summary) -> str:
-    plan = summary.plan
-    goal = summary.probes[plan.baseline].mean if plan.baseline in summary.probes else None
-    if goal is None or plan.contender == plan.baseline:
-        return "Accuracy grows with training time"
-    reached = _seconds_to(summary, plan.contender, goal)
-    text = f"the final accuracy of {_named(plan.baseline)} ({percent(goal)})"
-    if reached is None:
-        return f"{_named(plan.contender)} does not reach {text} in every seed"
-    needed = _seconds_to(summary, plan.baseline, goal)
-    after = f"{_named(plan.contender)} reaches {text} after {amount(reached)} s"
-    return after + (f", {_named(plan.baseline)} after {amount(needed)} s" if needed is not None else "")
-
-
-def _seconds_to(summary: Summary, name: str, goal: float) -> float | None:
-    """Median over seeds of the training time of the first probe at `goal`; None where a seed never is."""
-    firsts = [
-        min((point.seconds for point in accuracy.curve if point.linear_top1 >= goal), default=None)
-        for accuracy in summary.report.accuracies
-        if accuracy.subject == name and accuracy.curve
-    ]
-    reached = [first for first in firsts if first is not None]
-    return statistics.median(reached) if reached and len(reached) == len(firsts) else None
-
-
-def _named(name: str) -> str:
-    return shortened(name, 40)
+        return finished(figure, name="accuracy", title=title, caption=caption, alt=alt)

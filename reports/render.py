@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
-from reports.figures import pictures
 from reports.frames import samples_csv
 from reports.load import Report, load_report
+from reports.pictures import pictures
 from reports.summary import summarise
 from reports.svg import SCENARIO_COLOURS
 from reports.tables import (

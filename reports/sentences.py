@@ -6,6 +6,7 @@ was not measured is said to be so.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from bench.compare import AccuracyVerdict, Interval
 from bench.record import Environment, Mode
@@ -117,34 +118,51 @@ def _alone(summary: Summary, scenario: str) -> str:
     return f"{scenario} {listed(found) if found else 'was not measured'}; there is nothing to compare it with"
 
 
-def bottleneck(summary: Summary, scenario: str) -> str:
-    """Compute-only against end to end: whether the loader or the step sets the pace."""
+Pace = Literal["loader", "shared cores", "compute", "both"]
+"""What bounds a scenario. On a CPU a loader slows a step down without making it wait: it takes its cores."""
+
+
+def pace(summary: Summary, scenario: str) -> Pace | None:
+    """What bounds a scenario, from its rounds with real data, with one cached batch and of its loader alone;
+    None where the first two have no round in common.
+    """
     gain = summary.free_loader.get(scenario)
     if gain is None:
+        return None
+    if gain.high <= LOADER_BOUND:
+        return "compute"
+    if gain.low <= LOADER_BOUND:
+        return "both"
+    waits = summary.rates[scenario, "end-to-end"].loader_wait
+    return "shared cores" if waits is not None and waits < LOADER_WAIT else "loader"
+
+
+def bottleneck(summary: Summary, scenario: str) -> str:
+    """What bounds a scenario, what a perfect loader would give it, and its speed on compute alone."""
+    bound = pace(summary, scenario)
+    if bound is None:
         return f"What bounds {scenario} was not measured: that takes rounds both end to end and compute-only."
+    gain = summary.free_loader[scenario]
+    worth = times(gain.estimate)
+    waits = summary.rates[scenario, "end-to-end"].loader_wait
+    text = {
+        "loader": f"{scenario} is held back by its loader: with a free one it would be {worth} as fast",
+        "shared cores": f"{scenario} shares its cores with its loader, and waits for it "
+        f"{percent(waits or 0)} of the time: with a free one it would be {worth} as fast",
+        "compute": f"{scenario} is bound by compute: a free loader would make it {worth} as fast",
+        "both": f"Loader and compute of {scenario} are about even: a free loader would make it {worth} as "
+        "fast",
+    }[bound]
     rates = ", ".join(
         f"{amount(rate.median.estimate)} pairs/s {where}"
         for mode, where in WHERE.items()
         if (rate := summary.rates.get((scenario, mode)))
     )
-    worth = times(gain.estimate)
-    end_to_end = summary.rates.get((scenario, "end-to-end"))
-    waits = end_to_end.loader_wait if end_to_end is not None else None
-    if gain.low > LOADER_BOUND and waits is not None and waits < LOADER_WAIT:
-        # On a CPU a loader need not make the step wait to slow it down: it takes its cores.
-        text = f"{scenario} shares its cores with its loader, and waits for it {percent(waits)} of the time: "
-        text += f"with a free one it would be {worth} as fast ({rates})"
-    elif gain.low > LOADER_BOUND:
-        text = f"{scenario} is held back by its loader: with a free one it would be {worth} as fast ({rates})"
-    elif gain.high <= LOADER_BOUND:
-        text = f"{scenario} is bound by compute: a free loader would make it {worth} as fast ({rates})"
-    else:
-        text = f"Loader and compute of {scenario} are about even: a free loader would make it {worth} as fast"
-        text += f" ({rates})"
-    rate = summary.rates[scenario, "compute-only"]
-    if rate.ratio is not None:
-        text += f"; on compute alone it is {times(rate.ratio.estimate)} as fast as {summary.plan.baseline} "
-        text += f"({interval_text(rate.ratio)})"
+    text += f" ({rates})"
+    ratio = summary.rates[scenario, "compute-only"].ratio
+    if ratio is not None:
+        text += f"; on compute alone it is {times(ratio.estimate)} as fast as {summary.plan.baseline} "
+        text += f"({interval_text(ratio)})"
     return text + "."
 
 

@@ -18,6 +18,7 @@ from bench.compare import Interval
 from bench.record import Environment
 from reports.frames import Measured, environment_frame, memory_frame
 from reports.load import Report
+from reports.sentences import pace
 from reports.summary import MODES, Summary
 from reports.text import GIB, NOTHING, amount, percent, printable, signed, span, times
 
@@ -93,6 +94,26 @@ def accuracy_table(summary: Summary) -> Table:
     return Table(title="Linear accuracy", columns=columns, rows=tuple(rows))
 
 
+def pace_table(summary: Summary) -> Table:
+    """What bounds each scenario: its rate with real data, with one cached batch and of its loader alone."""
+    rows = []
+    for name in summary.scenarios:
+        gain = summary.free_loader.get(name)
+        if gain is None:
+            continue
+        rates = [summary.rates.get((name, mode)) for mode in MODES]
+        medians = [NOTHING if rate is None else amount(rate.median.estimate) for rate in rates]
+        wait = summary.rates[name, "end-to-end"].loader_wait
+        free, free_span = _estimate(gain, times)
+        waited = NOTHING if wait is None else percent(wait)
+        rows.append((name, pace(summary, name) or NOTHING, *medians, waited, free, free_span))
+    columns = (
+        *("scenario", "bound by", "end to end, pairs/s", "one cached batch", "loader alone"),
+        *("waits for its loader", "a free loader gives", "95 % interval"),
+    )
+    return Table(title="What sets the pace", columns=columns, rows=tuple(rows), names=2)
+
+
 def environment_table(report: Measured) -> Table:
     frame = environment_frame(report)
     rows = []
@@ -141,8 +162,8 @@ def recipe_table(report: Report) -> Table:
 
 
 def result_tables(summary: Summary) -> tuple[Table, ...]:
-    """Throughput, memory and accuracy, those that hold anything."""
-    tables = (throughput_table(summary), memory_table(summary), accuracy_table(summary))
+    """Throughput, what bounds it, memory and accuracy, those that hold anything."""
+    tables = (throughput_table(summary), pace_table(summary), memory_table(summary), accuracy_table(summary))
     return tuple(table for table in tables if table.rows)
 
 

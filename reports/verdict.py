@@ -43,7 +43,8 @@ class Verdict:
     cards: tuple[Card, ...]
     others: tuple[str, ...]
     """The same sentence for every other scenario against the baseline."""
-    bottleneck: str
+    paces: tuple[str, ...]
+    """What bounds each scenario, the contender first, and what a perfect loader would give it."""
     floors: str
     machine: str
     caveats: tuple[str, ...]
@@ -51,7 +52,7 @@ class Verdict:
 
     @property
     def context(self) -> tuple[str, ...]:
-        return (self.bottleneck, self.floors, self.machine)
+        return (*self.paces, self.floors, self.machine)
 
 
 def verdict(report: Report) -> Verdict:
@@ -68,11 +69,17 @@ def verdict(report: Report) -> Verdict:
         tone="bad" if failed else tone,
         cards=cards,
         others=tuple(compare(summary, name) for name in others),
-        bottleneck=bottleneck(summary, plan.contender),
+        paces=_paces(summary),
         floors=floors(summary, plan.contender),
         machine=machine(report.environments),
         caveats=_caveats(summary),
     )
+
+
+def _paces(summary: Summary) -> tuple[str, ...]:
+    names = dict.fromkeys((summary.plan.contender, *summary.scenarios))
+    measured = [name for name in names if name in summary.free_loader]
+    return tuple(bottleneck(summary, name) for name in measured or (summary.plan.contender,))
 
 
 def _headline(summary: Summary) -> str:

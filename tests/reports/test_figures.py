@@ -8,8 +8,8 @@ import matplotlib as mpl
 import pytest
 
 from reports.drawing import MOST_DOTS
-from reports.figures import pictures
 from reports.load import load_report
+from reports.pictures import pictures
 from reports.svg import canvas, style, to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -21,7 +21,7 @@ def by_name(run) -> dict:
 
 
 def test_a_full_run_has_every_picture(full_run) -> None:
-    assert list(by_name(full_run)) == ["throughput", "ratios", "memory", "accuracy", "curves"]
+    assert list(by_name(full_run)) == ["ratios", "throughput", "memory", "curves", "accuracy"]
 
 
 def test_an_empty_run_has_none(new_run) -> None:
@@ -35,22 +35,6 @@ def test_titles_say_the_finding(full_run) -> None:
     assert found["ratios"].title == "fast was faster than baseline in 8 of 8 rounds end to end"
     assert found["memory"].title == "fast has the lowest host peak over start: 0.80 GiB"
     assert found["accuracy"].title == "fast has the highest mean linear accuracy: 61.7 %"
-
-
-@pytest.mark.parametrize(
-    ("levels", "title"),
-    [
-        (
-            (50.0, 60.0, 61.0),
-            "fast reaches the final accuracy of baseline (60.0 %) after 20.0 s, baseline after 60.0 s",
-        ),
-        ((50.0, 55.0, 59.0), "fast does not reach the final accuracy of baseline (60.0 %) in every seed"),
-    ],
-)
-def test_the_curve_says_when_the_baseline_is_reached(new_run, levels, title: str) -> None:
-    run = new_run().accuracy("baseline", [60.0], [(20.0, 40.0), (40.0, 55.0), (60.0, 60.0)])
-    run.accuracy("fast", [levels[-1]], [(10.0, levels[0]), (20.0, levels[1]), (30.0, levels[2])])
-    assert by_name(run)["curves"].title == title
 
 
 def test_every_picture_is_accessible_xml_without_a_colour_of_its_own(full_run) -> None:

@@ -199,7 +199,7 @@ def test_every_other_scenario_has_its_sentence(measured) -> None:
 @pytest.mark.parametrize(("wait", "words"), [(0.02, "shares its cores with"), (0.4, "is held back by")])
 def test_a_loader_that_takes_cores_is_told_from_one_that_starves(new_run, wait: float, words: str) -> None:
     run = new_run().throughput("fast", [100.0] * 8, wait=wait).throughput("fast", [180.0] * 8, "compute-only")
-    assert f"fast {words} its loader" in verdict(run.report()).bottleneck
+    assert f"fast {words} its loader" in verdict(run.report()).paces[0]
 
 
 @pytest.mark.parametrize(
@@ -219,20 +219,20 @@ def test_what_sets_the_pace(new_run, compute: float, words: str) -> None:
     run = new_run().throughput("fast", [100.0] * 8).throughput("fast", [compute] * 8, "compute-only")
     run.throughput("baseline", [60.0] * 8, "compute-only").throughput("fast", [103.0], "loader-only")
     said = verdict(run.report())
-    assert said.bottleneck.startswith(words)
+    assert said.paces[0].startswith(words)
     ratio = {180.0: "3.0", 105.0: "1.75"}[compute]
     assert (
         f"103 pairs/s from the loader alone); on compute alone it is {ratio}× as fast as baseline"
-        in said.bottleneck
+        in said.paces[0]
     )
 
 
 def test_an_interval_across_the_threshold_leaves_the_pace_open(new_run) -> None:
     run = new_run().throughput("fast", [100.0] * 8).throughput("fast", halves(101.0, 130.0), "compute-only")
     # √(1.01·1.30) = 1.146
-    said = verdict(run.report()).bottleneck
+    said = verdict(run.report()).paces[0]
     assert said.startswith("Loader and compute of fast are about even: a free loader would make it 1.15×")
-    assert verdict(new_run().report()).bottleneck.startswith("What bounds fast was not measured")
+    assert verdict(new_run().report()).paces[0].startswith("What bounds fast was not measured")
 
 
 def test_floors_above_and_below(new_run) -> None:

@@ -51,7 +51,7 @@ class _Report(click.Group):
 @click.option("--quiet", "-q", is_flag=True, help="Write the files, print nothing but their names.")
 def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet: bool) -> None:
     """Render what a bench wrote as one page: record files, or folders that hold a records.jsonl; several of
-    one kind are one report.
+    one kind are one report. Or put two runs beside each other: `report compare A B`.
     """
     from reports.dispatch import choose_kind
 
@@ -68,3 +68,38 @@ def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet
         kind.print(paths, common.stdout_console())
     for path in written:
         click.echo(str(path))
+
+
+@command.command(name="compare")
+@click.argument("a", type=click.Path(path_type=Path), metavar="A")
+@click.argument("b", type=click.Path(path_type=Path), metavar="B")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FIELD",
+    help="Compare although this field differs; may be given again.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write compare.html, compare.md and compare.csv there.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but the names of the files written.")
+def compare(a: Path, b: Path, allow: tuple[str, ...], out: Path | None, quiet: bool) -> None:
+    """Put run B beside run A: speed, memory and accuracy of what both measured.
+
+    A and B are records of `bench --compare`, `bench loss` or `bench loss --against`, or their folders. Runs
+    of another machine, version, recipe or data set are refused with exit code 5, and the field is named; the
+    commit may differ. To render a folder that is named compare: `report ./compare`.
+    """
+    from reports.compare_render import print_compared, write_compared
+    from reports.report_compare import compare_runs
+    from reports.sides import load_side
+
+    compared = compare_runs(load_side(a), load_side(b), allow)
+    if not quiet:
+        print_compared(compared, common.stdout_console())
+    if out is not None:
+        for path in write_compared(compared, out).values():
+            click.echo(str(path))

@@ -1,0 +1,21 @@
+"""Every picture of a comparison, in reading order."""
+
+from reports.curves import curve_picture
+from reports.drawing import Picture
+from reports.figures import accuracy_picture, memory_picture, ratio_picture, throughput_picture
+from reports.load import Report
+from reports.summary import summarise
+
+DRAWN = (
+    ratio_picture,
+    throughput_picture,
+    memory_picture,
+    curve_picture,
+    accuracy_picture,
+)
+
+
+def pictures(report: Report) -> tuple[Picture, ...]:
+    """Those that the records have the numbers for."""
+    summary = summarise(report)
+    return tuple(picture for draw in DRAWN if (picture := draw(summary)) is not None)
