@@ -1,12 +1,12 @@
-"""`bench --compare`: scenarios side by side, each in its own process, their rounds interleaved in alternating
-order."""
+"""`bench`: scenarios side by side, each in its own process, their rounds interleaved in alternating order.
 
-import multiprocessing
+What a worker cannot measure is recorded as a failure, and the others go on without it; so it is when its
+process ends, or hangs.
+"""
+
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 
@@ -14,11 +14,14 @@ import torch
 
 from bench.energy import open_meter
 from bench.environment import measure_environment
+from bench.ladder_record import LadderRung
+from bench.orders import Order, Setup
 from bench.record import Failure, Mode, Plan, RecordWriter
 from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import product_dtype
-from bench.worker import Answer, Order, Setup, serve
+from bench.worker import serve
+from bench.worker_process import Patience, WorkerProcess
 from pipelines.manifest import Manifest
 from vicreg_fast.config import Recipe
 
@@ -31,13 +34,17 @@ class Comparison:
     """What to compare, and how long to look."""
 
     scenarios: tuple[str, ...]
-    """Baseline first, contender last."""
+    """Names as in `bench.changes`, the baseline first, in the order of a round."""
     recipe: Recipe
     data: Path
     data_description: str
     device: str
     command: str
+    contender: str = "fast"
+    ladder: tuple[LadderRung, ...] = ()
+    """What the scenarios are compared as, where they are the rungs of a ladder."""
     metrics: tuple[str, ...] = METRICS
+    modes: tuple[Mode, ...] = MODES
     rounds: int = 8
     steps_per_window: int = 5
     windows: int = 2
@@ -62,10 +69,11 @@ def make_plan(c: Comparison) -> Plan:
         recipe_fingerprint=c.recipe.fingerprint(),
         scenarios=tuple(build_scenario(name, c.recipe, device).record for name in c.scenarios),
         baseline=c.scenarios[0],
-        contender=c.scenarios[-1],
+        contender=c.contender,
         rounds=c.rounds if "throughput" in c.metrics else 0,
         seeds=c.seeds if "accuracy" in c.metrics else (),
         accuracy_margin_points=c.accuracy_margin_points,
+        ladder=c.ladder,
         epoch_images=c.epoch_images,
         energy=open_meter(device.type)[1] if "throughput" in c.metrics else "",
         price_per_hour=c.price_per_hour,
@@ -74,57 +82,26 @@ def make_plan(c: Comparison) -> Plan:
     )
 
 
-class _Process:
-    """The parent's end of one worker."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.scenario = setup.scenario
-        self.alive = True
-        context = multiprocessing.get_context("spawn")
-        self._connection: Connection
-        self._connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
-            target=serve, args=(theirs, setup), name=f"bench-{setup.scenario}"
-        )
-        self._process.start()
-        theirs.close()
-
-    def ask(self, order: Order) -> Answer:
-        """Its answer; one with a `problem` when it died instead of answering."""
-        try:
-            self._connection.send(order)
-            answer: Answer = self._connection.recv()
-            return answer
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            self.alive = False
-            self._process.join(timeout=10)
-            return Answer(problem=f"its process ended with exit code {self._process.exitcode}")
-
-    def close(self, *, kill: bool) -> None:
-        if kill:
-            self._process.terminate()
-        else:
-            with suppress(BrokenPipeError, OSError):
-                self._connection.send(None)
-        self._process.join(timeout=30)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._connection.close()
-
-
 class ComparisonRun:
     """Carries out a Comparison and writes its records. A context: leaving it ends every worker."""
 
     def __init__(
-        self, comparison: Comparison, writer: RecordWriter, on_progress: Callable[[str, int, int], None]
+        self,
+        comparison: Comparison,
+        writer: RecordWriter,
+        on_progress: Callable[[str, int, int], None],
+        *,
+        worker: Callable[[Connection, Setup], None] = serve,
+        patience: Patience | None = None,
     ) -> None:
         self.comparison = comparison
         self.failures: list[Failure] = []
+        self._worker = worker
+        self._patience = patience or Patience()
         self._writer = writer
         self._on_progress = on_progress
         self._done = 0
-        self._processes: list[_Process] = []
+        self._processes: list[WorkerProcess] = []
 
     def __enter__(self) -> "ComparisonRun":
         return self
@@ -133,7 +110,9 @@ class ComparisonRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._processes:
-            process.close(kill=kind is not None)
+            process.tell_to_end(at_once=kind is not None)
+        for process in self._processes:
+            process.close()
 
     def run(self) -> None:
         """Raises UsageError before anything starts when a scenario cannot be; a scenario that fails later is
@@ -146,7 +125,7 @@ class ComparisonRun:
             self._ceilings()  # while nothing of ours runs yet
         for name in c.scenarios:
             setup = Setup(scenario=name, recipe=c.recipe, data=c.data, device=c.device)
-            self._processes.append(_Process(setup))
+            self._processes.append(WorkerProcess(setup, self._patience, self._worker))
         if "memory" in c.metrics:
             for process in self._processes:
                 self._measure(
@@ -173,8 +152,7 @@ class ComparisonRun:
         dtypes = tuple(dict.fromkeys(product_dtype(each.recipe, device) for each in built))
         stage = "what the machine reaches"
         if device.type != "cpu":
-            process = next((p for p in reversed(self._processes) if p.alive), self._processes[-1])
-            self._measure(process, Order(action="ceilings", dtypes=dtypes), stage, vital=False)
+            self._measure(self._any_alive(), Order(action="ceilings", dtypes=dtypes), stage, vital=False)
             return
         self._on_progress(stage, self._done, self.total)
         self._done += 1
@@ -186,7 +164,7 @@ class ComparisonRun:
         for number in range(c.rounds):
             # Each mode is a pair of neighbours in time, so that a drift of the machine meets both sides of
             # it.
-            for mode in MODES:
+            for mode in c.modes:
                 order = self._processes if number % 2 == 0 else self._processes[::-1]
                 for place, process in enumerate(order):
                     asked = Order(
@@ -202,25 +180,32 @@ class ComparisonRun:
     def _accuracy(self) -> None:
         c = self.comparison
         for index, seed in enumerate(c.seeds):
-            self._measure(self._processes[-1], Order(action="floors", seed=seed), f"floors, seed {seed}")
+            floors = Order(action="floors", seed=seed)
+            self._measure(self._any_alive(), floors, f"floors, seed {seed}", vital=False)
             for process in self._processes if index % 2 == 0 else self._processes[::-1]:
                 self._measure(process, Order(action="accuracy", seed=seed), f"pretraining, seed {seed}")
 
-    def _measure(self, process: _Process, order: Order, stage: str, *, vital: bool = True) -> None:
+    def _any_alive(self) -> WorkerProcess:
+        return next((process for process in reversed(self._processes) if process.alive), self._processes[-1])
+
+    def _measure(self, process: WorkerProcess, order: Order, stage: str, *, vital: bool = True) -> None:
         """What fails once fails each round: one failure is told, and the others go on without it. After one
         that is not `vital` the scenario goes on, unless its process ended."""
-        self._on_progress(f"{process.scenario}: {stage}", self._done, self.total)
+        shown, done = f"{process.scenario}: {stage}", self._done
+        self._on_progress(shown, done, self.total)
         self._done += 1
         if not process.alive:
             return  # its end is recorded already
-        answer = process.ask(order)
+        answer = process.ask(order, lambda note: self._on_progress(f"{shown}, {note}", done, self.total))
         for record in answer.records:
             self._writer.write(record)
         if answer.problem is not None:
             failure = Failure(scenario=process.scenario, stage=stage, message=answer.problem)
             self._writer.write(failure)
             self.failures.append(failure)
-            process.alive = process.alive and not vital
+            if vital and process.alive:
+                process.alive = False
+                process.tell_to_end(at_once=True)  # the others may need the memory it has
 
     @property
     def total(self) -> int:
@@ -229,7 +214,7 @@ class ComparisonRun:
         count = len(c.scenarios)
         return (
             ("memory" in c.metrics) * count
-            + ("throughput" in c.metrics) * (c.rounds * len(MODES) * count + count + 2)
+            + ("throughput" in c.metrics) * (c.rounds * len(c.modes) * count + count + 2)
             + (c.trace_folder is not None) * count
             + ("accuracy" in c.metrics) * len(c.seeds) * (count + 1)
         )

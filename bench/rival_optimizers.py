@@ -46,11 +46,7 @@ class PerParameterLARS(optim.Optimizer):
 def per_parameter_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimizer:
     """The recipe's optimiser without foreach or fused kernels; what it computes is the same. Raises
     UsageError for one of apex's, which are kernels."""
-    if recipe.optimizer in ("apex-fusedsgd", "apex-fusedlamb"):
-        raise UsageError(
-            f"optimizer = {recipe.optimizer!r} has no form without fused kernels to compare with; "
-            "bench takes optimizer=lars, adamw or sgd"
-        )
+    require_per_parameter(recipe)
     params = [p for p in network.parameters() if p.requires_grad]
     if recipe.optimizer == "lars":
         return PerParameterLARS(
@@ -63,3 +59,12 @@ def per_parameter_optimizer(recipe: Recipe, network: nn.Module) -> optim.Optimiz
     if recipe.optimizer == "adamw":
         return optim.AdamW(groups, lr=0.0, foreach=False, fused=False)
     return optim.SGD(groups, lr=0.0, momentum=recipe.momentum, foreach=False, fused=False)
+
+
+def require_per_parameter(recipe: Recipe) -> None:
+    """Raises UsageError when the recipe's optimiser has no form without kernels of its own."""
+    if recipe.optimizer in ("apex-fusedsgd", "apex-fusedlamb"):
+        raise UsageError(
+            f"optimizer = {recipe.optimizer!r} has no form without fused kernels to compare with; "
+            "bench takes optimizer=lars, adamw or sgd"
+        )

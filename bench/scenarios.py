@@ -1,18 +1,23 @@
 """The scenarios: what each way to pretrain changes of a recipe, and what that became on this machine.
 
-`baseline` is what the official repository does, on torchvision. `tuned` is what a good engineer does with
-stock PyTorch. `fast` is ours. All three train the same network on the same data with the same schedule; they
-differ in how, never in what.
+`baseline` is what the official repository does, on torchvision; `plain` is the same in fp32. `tuned` is what
+a good engineer does with stock PyTorch. `fast` is ours. `bench.changes` says what lies between them. All
+train the same network on the same data with the same schedule; they differ in how, never in what.
 """
 
-from collections.abc import Callable
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn, optim
 
+from bench.changes import CHANGES, named_changes, parse_name, plan_ladder, scenario_changes
+from bench.ladder_record import LadderRung
 from bench.record import Scenario
-from bench.rival_optimizers import per_parameter_optimizer
+from bench.rival_optimizers import per_parameter_optimizer, require_per_parameter
 from bench.rivals import official_loss
 from pipelines.factory import default_workers, resolve_pipeline
 from vicreg_fast.config import Recipe
@@ -22,6 +27,7 @@ from vicreg_fast.training.optimizers import build_optimizer
 from vicreg_fast.training.step import LossFunction, recipe_loss
 
 SCENARIOS = {
+    "plain": "the official repository's way in fp32, on torchvision",
     "baseline": "the official repository's way, on torchvision: PIL transforms in workers, NCHW, eager D×D "
     "loss, one optimiser update a parameter",
     "tuned": "stock PyTorch at its best: channels_last, torch.compile, fused optimiser, official formula",
@@ -41,42 +47,37 @@ class Built:
 
 
 def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
-    """Raises UsageError for an unknown name, or for a recipe whose loss the official code does not have."""
-    if name not in SCENARIOS:
-        raise UsageError(f"scenario {name!r}: must be one of {', '.join(SCENARIOS)}")
+    """The scenario of a name (`bench.changes`) for a recipe. Raises UsageError for a name that means nothing
+    here, and for a recipe whose loss or optimiser the official code does not have, or whose precision the
+    device does not."""
+    base, _ = parse_name(name)
     if recipe.preset != "official" or recipe.gamma != 1.0:
         raise UsageError("bench compares with the authors' code: it needs preset = 'official' and gamma = 1")
     on_gpu = device.type == "cuda"
+    obstacles = find_obstacles(named_changes(name), recipe, device)
+    changes = scenario_changes(name, obstacles=obstacles, compiles=recipe.compile)
     notes: list[str] = []
-    # A scenario that cannot be captured is to fail, rather than be measured under its name.
-    capture = "on" if name == "fast" and on_gpu and recipe.capture != "off" else "off"
-    if name == "fast":
-        pipeline, reason = resolve_pipeline("auto")
-        if reason:
-            notes.append(f"torchvision pipeline in place of DALI: {reason}")
-        changes: dict[str, object] = {
-            "pipeline": pipeline,
-            "precision": "bf16" if on_gpu else recipe.precision,
-            "channels_last": True,
-        }
-        if not on_gpu:
-            notes.append("the step runs eagerly: CUDA graphs need CUDA")
-    elif name == "tuned":
-        changes = {
-            "pipeline": "torchvision",
-            "precision": "bf16" if on_gpu else recipe.precision,
-            "channels_last": True,
-            "compile": True,
-        }
+    if base == "fast" and "dali" in obstacles:
+        notes.append(f"torchvision pipeline in place of DALI: {obstacles['dali']}")
+    if base == "fast" and not on_gpu:
+        notes.append("the step runs eagerly: CUDA graphs need CUDA")
+    if "amp" in changes:
+        precision = "bf16" if on_gpu else recipe.precision
     else:
-        changes = {
-            "pipeline": "torchvision",
-            "precision": "fp16" if on_gpu else "fp32",
-            "channels_last": False,
-            "compile": False,
-        }
-    changed = recipe.replace(**changes, capture=capture)
-    ours = name == "fast"
+        precision = "fp16" if on_gpu and base == "baseline" else "fp32"
+    changed = recipe.replace(
+        pipeline="dali" if "dali" in changes else "torchvision",
+        precision=precision,
+        channels_last="channels_last" in changes,
+        compile="compile" in changes,
+        # A scenario that cannot be captured is to fail, rather than be measured under its name.
+        capture="on" if "capture" in changes else "off",
+    )
+    if changed.precision == "fp16" and not on_gpu:
+        raise UsageError(f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or fp32")
+    closed_form, kernels = "fused_loss" in changes, "foreach" in changes
+    if not kernels:
+        require_per_parameter(recipe)
     width = recipe.expander_widths[-1]
     rows = recipe.batch_size // recipe.accumulate
     plan = plan_loss(rows, rows, width, torch.float32, device.type)
@@ -84,20 +85,47 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         recipe=changed,
         record=Scenario(
             name=name,
-            description=SCENARIOS[name],
+            description=_description(name, base, changes),
             pipeline=changed.pipeline,
             precision=changed.precision + (" with a loss scaler" if changed.precision == "fp16" else ""),
             memory_format="channels_last (NHWC)" if changed.channels_last else "contiguous (NCHW)",
-            loss=f"closed form, {plan.form}, {plan.backend}" if ours else "official formula, eager, D×D",
-            optimizer=f"{recipe.optimizer}, {_kernels(recipe, name)}",
+            loss=f"closed form, {plan.form}, {plan.backend}"
+            if closed_form
+            else "official formula, eager, D×D",
+            optimizer=f"{recipe.optimizer}, {_kernels(recipe) if kernels else 'one parameter at a time'}",
             capture=changed.capture,
             compile=changed.compile,
             workers=changed.workers or default_workers(),
             notes=tuple(notes),
         ),
-        loss=recipe_loss(changed) if ours else official_with_terms(changed),
-        make_optimizer=per_parameter_optimizer if name == "baseline" else build_optimizer,
+        loss=recipe_loss(changed) if closed_form else official_with_terms(changed),
+        make_optimizer=build_optimizer if kernels else per_parameter_optimizer,
     )
+
+
+def find_obstacles(changes: Collection[str], recipe: Recipe, device: torch.device) -> dict[str, str]:
+    """Those of the changes that this machine, recipe or install cannot make, each with why."""
+    obstacles = {}
+    on_gpu = device.type == "cuda"
+    if not on_gpu and recipe.precision == "fp32":
+        obstacles["amp"] = "needs CUDA, or precision=bf16"
+    # Asked only where it matters: a process that has imported DALI is larger than one that has not.
+    if "dali" in changes and (reason := resolve_pipeline("auto")[1]):
+        obstacles["dali"] = reason
+    if not on_gpu:
+        obstacles["capture"] = "needs CUDA"
+    elif recipe.capture == "off":
+        obstacles["capture"] = "the recipe has capture = 'off'"
+    if not _has_compiler("CC" if on_gpu else "CXX", ("gcc", "clang") if on_gpu else ("g++",)):
+        obstacles["compile"] = "torch.compile finds no compiler"
+    return {change: why for change, why in obstacles.items() if change in changes}
+
+
+def recipe_ladder(recipe: Recipe, device: torch.device) -> tuple[LadderRung, ...]:
+    """The rungs from `plain` to `fast` for this recipe on this device."""
+    obstacles = find_obstacles(CHANGES, recipe, device)
+    fast = scenario_changes("fast", obstacles=obstacles, compiles=recipe.compile)
+    return plan_ladder(fast, obstacles)
 
 
 def official_with_terms(recipe: Recipe) -> LossFunction:
@@ -118,7 +146,18 @@ def official_with_terms(recipe: Recipe) -> LossFunction:
     return loss
 
 
-def _kernels(recipe: Recipe, scenario: str) -> str:
-    if scenario == "baseline":
-        return "one parameter at a time"
+def _kernels(recipe: Recipe) -> str:
     return "foreach" if recipe.optimizer == "lars" else "fused"
+
+
+def _has_compiler(variable: str, usual: tuple[str, ...]) -> bool:
+    """C++ for what torch.compile makes on a CPU, C for how Triton starts its kernels on a GPU."""
+    named = os.environ.get(variable)
+    return any(shutil.which(name) for name in ((shlex.split(named) or usual)[:1] if named else usual))
+
+
+def _description(name: str, base: str, changes: frozenset[str]) -> str:
+    if name == base:
+        return SCENARIOS[base]
+    made = "; ".join(words for change, words in CHANGES.items() if change in changes)
+    return f"the official repository's way{' in fp32' * (base != 'baseline')}, with: {made or 'no change'}"

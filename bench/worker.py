@@ -1,78 +1,46 @@
 """A scenario's own process: it holds the pipeline, the network and their memory, and measures when it is told
 to.
 
-The parent sends one Order at a time over a pipe and gets one answer; what goes wrong comes back as an Answer
-with a message, and a process that dies closes the pipe. Between orders the worker is idle: its loader's
-queues fill and its threads sleep.
+The parent sends one Order at a time over a pipe and gets one Answer, before it Notes of how far it is; what
+goes wrong comes back as an Answer with a message, and a process that dies closes the pipe. When its parent
+ends, however that happens, so does the worker. Between orders it is idle: its loader's queues are full and
+its threads sleep.
 """
 
 import os
 import signal
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from bench.accuracy import measure_accuracy, measure_floors
 from bench.energy import Meter, energy_record, open_meter
+from bench.idle import wait_until_idle
 from bench.limits_record import StepWork, TraceShares
 from bench.memory import PeakMemory, host_bytes
-from bench.record import Accuracy, AccuracyPoint, Memory, Mode, Record, Throughput
+from bench.orders import Answer, Note, Order, Setup
+from bench.record import Accuracy, Memory, Record, Throughput
 from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import step_work
 from bench.timing import StepTimer
 from bench.trace import record_trace
 from pipelines.manifest import Manifest, load_manifest
-from vicreg_fast.config import Recipe
+from pipelines.workers import end_with_parent
 from vicreg_fast.errors import VICRegFastError
-from vicreg_fast.evaluation.evaluate import Evaluation, EvaluationSet
+from vicreg_fast.evaluation.evaluate import EvaluationSet
 from vicreg_fast.training.loop import Trainer
-
-CURVE_POINTS = (0.25, 0.5, 1.0)
-"""Shares of a run at which its trunk is probed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What to measure. Fields that an action does not use are left alone."""
-
-    action: Literal["throughput", "memory", "accuracy", "floors", "work", "ceilings", "trace"]
-    mode: Mode = "end-to-end"
-    round: int = 0
-    position: int = 0
-    steps_per_window: int = 1
-    windows: int = 1
-    seed: int = 0
-    dtypes: tuple[str, ...] = ()
-    """Whose ceilings to measure."""
-    folder: Path | None = None
-    """Where the records are, and a trace is to be."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    records: tuple[Record, ...] = ()
-    problem: str | None = None
-    """One line, when the order could not be carried out."""
-    details: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    scenario: str
-    recipe: Recipe
-    data: Path
-    device: str
-    threads: int | None = None
 
 
 def serve(connection: Connection, setup: Setup) -> None:
     """The process's main: answers orders until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
-    worker = _Worker(setup)
+    end_with_parent()
+    worker = _Worker(setup, tell=lambda text: connection.send(Note(text=text)))
     while True:
         try:
             order: Order | None = connection.recv()
@@ -88,6 +56,7 @@ def serve(connection: Connection, setup: Setup) -> None:
         except Exception as error:  # the parent reports it; the other scenarios go on
             line = (str(error).strip().splitlines() or [""])[0]
             answer = Answer(problem=f"{type(error).__name__}: {line}", details=traceback.format_exc())
+        wait_until_idle()  # whoever is asked next has the cores to itself
         connection.send(answer)
 
 
@@ -99,6 +68,7 @@ def gpu_uuid(device: torch.device) -> str | None:
 @dataclass
 class _Worker:
     setup: Setup
+    tell: Callable[[str], None]
     _manifest: Manifest | None = None
     _timer: tuple[Trainer, StepTimer] | None = None
     _evaluation: EvaluationSet | None = None
@@ -188,58 +158,14 @@ class _Worker:
 
     def _accuracy(self, seed: int) -> Accuracy:
         self.close()  # its loader would go on taking memory and wake up the cores
-        recipe = self.built.recipe.replace(seed=seed)
-        evaluation = self._open_evaluation()
-        trainer = Trainer(
-            recipe,
-            self._open_manifest(),
-            self.device,
-            loss=self.built.loss,
-            make_optimizer=self.built.make_optimizer,
+        return measure_accuracy(
+            self.built, self._open_manifest(), self._open_evaluation(), self.device, seed=seed, tell=self.tell
         )
-        try:
-            curve: list[AccuracyPoint] = []
-            probed: Evaluation | None = None
-            for share in CURVE_POINTS:
-                trainer.run(until=max(1, round(share * trainer.total_steps)))
-                probed = evaluation.trunk(trainer.train_step.network.backbone)
-                curve.append(
-                    AccuracyPoint(step=trainer.step, seconds=trainer.seconds, linear_top1=probed.linear.top1)
-                )
-            assert probed is not None
-            return Accuracy(
-                subject=self.setup.scenario,
-                seed=seed,
-                linear_top1=probed.linear.top1,
-                knn_top1=probed.knn_top1,
-                classes=evaluation.classes,
-                test_images=len(evaluation.test.labels),
-                epochs=round(trainer.total_steps / trainer.steps_per_epoch),
-                steps=trainer.total_steps,
-                pretrain_seconds=trainer.seconds,
-                final_loss=trainer.last_loss,
-                curve=tuple(curve),
-            )
-        finally:
-            trainer.close()
 
     def _floors(self, seed: int) -> tuple[Accuracy, ...]:
-        """What the untrained trunk of this seed gives, and (with the first seed) what the pixels do."""
-        evaluation = self._open_evaluation()
-        floors = {"random-trunk": evaluation.random_trunk(self.built.recipe.replace(seed=seed))}
-        if seed == self.setup.recipe.seed:
-            floors["raw-pixels"] = evaluation.raw_pixels()
-        return tuple(
-            Accuracy(
-                subject=subject,
-                seed=seed,
-                linear_top1=probed.linear.top1,
-                knn_top1=probed.knn_top1,
-                classes=evaluation.classes,
-                test_images=len(evaluation.test.labels),
-            )
-            for subject, probed in floors.items()
-        )
+        """Those of this seed; the pixels with the first, as they have none."""
+        recipe = self.built.recipe.replace(seed=seed)
+        return measure_floors(recipe, self._open_evaluation(), with_pixels=seed == self.setup.recipe.seed)
 
     def _open_manifest(self) -> Manifest:
         if self._manifest is None:

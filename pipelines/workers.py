@@ -27,7 +27,7 @@ def prepare_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the threads to come, too
     threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _end_when_the_parent_says() -> None:
@@ -38,13 +38,17 @@ def _end_when_the_parent_says() -> None:
             os._exit(1)
 
 
-def _end_with_parent() -> None:
-    """A DataLoader's worker watches for its system parent, which is the fork server and not the training
-    process.
+def end_with_parent() -> None:
+    """This process, started by multiprocessing, ends when its parent does, even by SIGKILL.
 
-    And the fork server lives for as long as its workers do, so a killed training process would leave them all
-    behind.
+    A DataLoader's worker watches for its system parent, which is the fork server and not the training
+    process. And the fork server lives for as long as its workers do, so a killed training process would leave
+    them all behind.
     """
+    threading.Thread(target=_wait_for_parents_end, daemon=True).start()
+
+
+def _wait_for_parents_end() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -55,7 +55,7 @@ def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(tmp_path
     assert killed
     failures = [r for r in records if isinstance(r, Failure)]
     assert [(f.scenario, f.stage) for f in failures] == [("baseline", "round 2 of 3, end-to-end")]
-    assert "-9" in failures[0].message
+    assert "SIGKILL" in failures[0].message
     assert run.failures == failures
     rounds = {
         name: {r.round for r in records if isinstance(r, Throughput) and r.scenario == name}
@@ -79,9 +79,8 @@ def test_a_scenario_that_cannot_be_evaluated_is_reported_in_one_line(tmp_path: P
     assert len(memory) == 1
     assert memory[0].host_peak_bytes > memory[0].host_before_bytes > 50e6
     assert not any(isinstance(r, Accuracy) for r in records)
-    assert len(run.failures) == 1
-    assert "test" in run.failures[0].message
-    assert "\n" not in run.failures[0].message
+    assert [failure.stage for failure in run.failures] == ["floors, seed 0", "pretraining, seed 0"]
+    assert all("test" in failure.message and "\n" not in failure.message for failure in run.failures)
 
 
 def test_scenarios_come_baseline_first_and_contender_last() -> None:

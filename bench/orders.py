@@ -1,0 +1,49 @@
+"""What the parent and a worker say to each other. Without torch, which neither needs to listen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.record import Mode, Record
+from vicreg_fast.config import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to measure. Fields that an action does not use are left alone."""
+
+    action: Literal["throughput", "memory", "accuracy", "floors", "work", "ceilings", "trace"]
+    mode: Mode = "end-to-end"
+    round: int = 0
+    position: int = 0
+    steps_per_window: int = 1
+    windows: int = 1
+    seed: int = 0
+    dtypes: tuple[str, ...] = ()
+    """Whose ceilings to measure."""
+    folder: Path | None = None
+    """Where the records are, and a trace is to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    records: tuple[Record, ...] = ()
+    problem: str | None = None
+    """One line, when the order could not be carried out."""
+    details: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A sign of life on the way to an Answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    scenario: str
+    recipe: Recipe
+    data: Path
+    device: str
+    threads: int | None = None
