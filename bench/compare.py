@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.record import Accuracy, Memory, Record, Throughput
 
 RESAMPLES = 4000
+DRAWN_IN_FULL = 500
+"""Samples up to which a bootstrap draws every resample; of more, that would take seconds."""
+FEWEST_ROUNDS = 6
+"""The smallest and largest of n samples enclose the median with probability 1 − 2·0.5ⁿ: 95 % takes six."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +46,28 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
     if not values:
         raise ValueError("an interval needs at least one sample")
     data = np.asarray(values, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(0, data.size, size=(RESAMPLES, data.size))
-    low, high = np.quantile(np.median(data[draws], axis=1), [0.025, 0.975])
+    low, high = np.quantile(_resampled_medians(data, np.random.default_rng(seed)), [0.025, 0.975])
     return Interval(estimate=float(np.median(data)), low=float(low), high=float(high), samples=data.size)
+
+
+def _resampled_medians(data: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of RESAMPLES bootstrap resamples, (RESAMPLES,).
+
+    Of many samples they are drawn without the resamples: a resample's sorted ranks are those of sorted uniform
+    numbers, whose middle ones follow beta distributions (David and Nagaraja, Order Statistics, 2.2).
+    """
+    n = data.size
+    if n <= DRAWN_IN_FULL:
+        return np.median(data[generator.integers(0, n, size=(RESAMPLES, n))], axis=1)
+    ordered = np.sort(data)
+    half = n // 2
+    if n % 2:
+        middle = generator.beta(half + 1, half + 1, size=RESAMPLES)
+        return ordered[(n * middle).astype(np.intp)]
+    lower = generator.beta(half, half + 1, size=RESAMPLES)
+    upper = lower + (1 - lower) * generator.beta(1, half, size=RESAMPLES)
+    ranks = np.minimum((n * np.stack([lower, upper])).astype(np.intp), n - 1)
+    return ordered[ranks].mean(axis=0)
 
 
 def mean_t_interval(values: Sequence[float]) -> Interval:
@@ -91,8 +115,7 @@ def unpaired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Int
     logs = []
     for side in (a, b):
         data = np.asarray(side, dtype=np.float64)
-        draws = generator.integers(0, data.size, size=(RESAMPLES, data.size))
-        logs.append(np.log(np.median(data[draws], axis=1)))
+        logs.append(np.log(_resampled_medians(data, generator)))
     low, high = np.exp(np.quantile(logs[1] - logs[0], [0.025, 0.975]))
     estimate = float(np.median(b)) / float(np.median(a))
     return Interval(estimate=estimate, low=float(low), high=float(high), samples=min(len(a), len(b)))

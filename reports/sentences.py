@@ -8,14 +8,13 @@ was not measured is said to be so.
 from collections.abc import Sequence
 from typing import Literal
 
+from bench.compare import FEWEST_ROUNDS as FEWEST_ROUNDS
 from bench.compare import AccuracyVerdict, Interval
 from bench.record import Environment, Mode
 from reports.load import FLOORS
 from reports.summary import Peak, Summary
 from reports.text import amount, listed, memory, percent, plural, signed, span, times
 
-FEWEST_ROUNDS = 6
-"""The smallest and largest of n samples enclose the median with probability 1 − 2·0.5ⁿ: 95 % takes six."""
 WHERE: dict[Mode, str] = {
     "end-to-end": "end to end",
     "compute-only": "on compute alone",
