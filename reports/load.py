@@ -121,7 +121,7 @@ def _numbered_on(records: Iterable[Record], first: int) -> list[Record]:
     for record in records:
         if isinstance(record, Plan):
             offset = next_round
-        elif isinstance(record, Throughput):
+        elif isinstance(record, Throughput | Energy):
             record = record.model_copy(update={"round": record.round + offset}) if offset else record
             next_round = max(next_round, record.round + 1)
         numbered.append(record)

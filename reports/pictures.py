@@ -4,12 +4,14 @@ from reports.curves import curve_picture
 from reports.drawing import Picture
 from reports.figures import accuracy_picture, memory_picture, ratio_picture, throughput_picture
 from reports.load import Report
+from reports.roofline import roofline_picture
 from reports.summary import summarise
 
 DRAWN = (
     ratio_picture,
     throughput_picture,
     memory_picture,
+    roofline_picture,
     curve_picture,
     accuracy_picture,
 )

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reports.frames import samples_csv
+from reports.limits import limits_tables
 from reports.load import Report, load_report
 from reports.pictures import pictures
 from reports.summary import summarise
@@ -35,6 +36,9 @@ from vicreg_fast.errors import RecordError
 SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
 """Beside each tone's colour, so that colour is never alone in saying it."""
 
+MOST_ROWS = 500
+"""Of a table of raw records in the page; the files to download from it have all."""
+
 
 def render_html(report: Report) -> str:
     """One self-contained page: no script, no network request; equal records give equal bytes."""
@@ -51,10 +55,11 @@ def render_html(report: Report) -> str:
                 (scenario, summary.colour(scenario.name) % SCENARIO_COLOURS)
                 for scenario in report.plan.scenarios
             ],
-            tables=result_tables(summary),
+            tables=(*result_tables(summary), *limits_tables(summary)),
             environment=environment_table(report),
             recipe=recipe_table(report),
             report=report,
+            most_rows=MOST_ROWS,
             downloads=downloads(report.records, samples_csv(report)),
         )
     )
@@ -70,7 +75,8 @@ def render_markdown(report: Report) -> str:
         (*said.others, *said.context),
         report.problems,
     )
-    tables = (*result_tables(summary), scenario_table(report), environment_table(report))
+    tables = (*result_tables(summary), *limits_tables(summary))
+    tables += (scenario_table(report), environment_table(report))
     lines += [part for table in tables for part in markdown_table(table).split("\n")]
     command = printable(report.plan.command).replace("`", "'")
     return "\n".join([*lines, f"Data: {markdown_text(report.plan.data)}. Made by `{command}`.", ""])
@@ -80,7 +86,8 @@ def print_report(report: Report, console: Console) -> None:
     """The verdict and the result tables, for a terminal."""
     said = verdict(report)
     print_opening(said, (*said.others, *said.context), report.problems, console)
-    for table in result_tables(summarise(report)):
+    summary = summarise(report)
+    for table in (*result_tables(summary), *limits_tables(summary)):
         console.print(rich_table(table))
 
 
@@ -91,7 +98,11 @@ def write_report(paths: Sequence[Path], out: Path) -> dict[str, Path]:
     Gives the name of each to its path. Each is written whole or not at all. Raises RecordError, in one line,
     when a record file cannot be read (see `load_report`) or `out` cannot be written.
     """
-    report = load_report(paths)
+    return write_loaded(load_report(paths), out)
+
+
+def write_loaded(report: Report, out: Path) -> dict[str, Path]:
+    """The same of a report that is loaded already."""
     contents = {
         "report.html": render_html(report),
         "report.md": render_markdown(report),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.compare import Interval
+from reports.limits import limits_caveats, limits_sentences
 from reports.load import Report
 from reports.sentences import (
     FEWEST_ROUNDS,
@@ -46,13 +47,15 @@ class Verdict:
     paces: tuple[str, ...]
     """What bounds each scenario, the contender first, and what a perfect loader would give it."""
     floors: str
+    limits: tuple[str, ...]
+    """How close it comes to its machine's limits, its energy and its cost."""
     machine: str
     caveats: tuple[str, ...]
     """What a reader has to know before believing the above; empty at best."""
 
     @property
     def context(self) -> tuple[str, ...]:
-        return (*self.paces, self.floors, self.machine)
+        return (*self.paces, self.floors, *self.limits, self.machine)
 
 
 def verdict(report: Report) -> Verdict:
@@ -71,8 +74,9 @@ def verdict(report: Report) -> Verdict:
         others=tuple(compare(summary, name) for name in others),
         paces=_paces(summary),
         floors=floors(summary, plan.contender),
+        limits=limits_sentences(summary),
         machine=machine(report.environments),
-        caveats=_caveats(summary),
+        caveats=(*_caveats(summary), *limits_caveats(summary)),
     )
 
 
