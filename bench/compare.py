@@ -53,8 +53,8 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
 def _resampled_medians(data: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     """Medians of RESAMPLES bootstrap resamples, (RESAMPLES,).
 
-    Of many samples they are drawn without the resamples: a resample's sorted ranks are those of sorted uniform
-    numbers, whose middle ones follow beta distributions (David and Nagaraja, Order Statistics, 2.2).
+    Of many samples they are drawn without the resamples: a resample's sorted ranks are those of sorted
+    uniform numbers, whose middle ones follow beta distributions (David and Nagaraja, Order Statistics, 2.2).
     """
     n = data.size
     if n <= DRAWN_IN_FULL:

@@ -1,5 +1,6 @@
 """The numbers as pandas frames, with units in their column names; what was not measured is NaN."""
 
+from functools import lru_cache
 from typing import Any, Protocol
 
 import pandas as pd
@@ -163,6 +164,7 @@ def samples_frame(report: Report) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "metric", "value", "unit"], dtype=object)
 
 
+@lru_cache(maxsize=1)
 def samples_csv(report: Report) -> str:
-    """`samples_frame` as CSV, numbers in full."""
+    """`samples_frame` as CSV, numbers in full; kept for the page and the file of one report."""
     return str(samples_frame(report).to_csv(index=False, lineterminator="\n"))

@@ -1,7 +1,7 @@
 """Every number of a report, computed once by `bench.compare`; others only write them down."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
@@ -15,7 +15,7 @@ from bench.compare import (
     memory_ratio,
     paired_ratio,
 )
-from bench.record import Mode, Plan
+from bench.record import Mode, Plan, Throughput
 from reports.load import FLOORS, Report
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -109,12 +109,19 @@ def _scenario_names(report: Report) -> tuple[str, ...]:
     return tuple(dict.fromkeys([report.plan.baseline, report.plan.contender, *planned, *measured]))
 
 
+@lru_cache(maxsize=2)
+def _throughputs(report: Report) -> Mapping[tuple[str, Mode], Sequence[Throughput]]:
+    """Each scenario's and mode's, in the order of their rounds."""
+    found: dict[tuple[str, Mode], list[Throughput]] = {}
+    for record in sorted(report.throughputs, key=lambda t: t.round):
+        found.setdefault((record.scenario, record.mode), []).append(record)
+    return found
+
+
+@lru_cache(maxsize=256)
 def _by_round(report: Report, scenario: str, mode: Mode) -> dict[int, float]:
-    return {
-        record.round: statistics.median(record.pairs_per_second)
-        for record in sorted(report.throughputs, key=lambda t: t.round)
-        if record.scenario == scenario and record.mode == mode
-    }
+    found = _throughputs(report).get((scenario, mode), ())
+    return {record.round: statistics.median(record.pairs_per_second) for record in found}
 
 
 def _rate(report: Report, scenario: str, mode: Mode) -> Rate | None:
@@ -126,9 +133,7 @@ def _rate(report: Report, scenario: str, mode: Mode) -> Rate | None:
     common = [r for r in by_round if r in base]
     # What `bench.compare.throughput_ratio` computes, without its second pass over every window.
     ratio = paired_ratio([base[r] for r in common], [by_round[r] for r in common]) if common else None
-    timed = [
-        t for t in report.throughputs if (t.scenario, t.mode) == (scenario, mode) and t.loader_wait_seconds
-    ]
+    timed = [t for t in _throughputs(report)[scenario, mode] if t.loader_wait_seconds]
     waited = sum(sum(t.loader_wait_seconds) for t in timed)
     total = sum(sum(t.window_seconds) for t in timed)
     return Rate(
