@@ -212,7 +212,7 @@ class RecordWriter:
         except OSError as error:
             raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
 
-    def write(self, record: Record) -> None:
+    def write(self, record: RecordBase) -> None:
         try:
             self._file.write(json.dumps(record.model_dump(mode="json")) + "\n")
             self._file.flush()

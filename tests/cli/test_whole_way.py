@@ -36,7 +36,7 @@ def test_pretrain_then_linear(run: Run, run_here: Run, images: Path, tmp_path: P
     assert f"{pipeline} pipeline" in done.stdout
     steps = [line.split("  ")[0] for line in done.stderr.splitlines()]
     assert steps == ["step 1/10", "step 10/10"]  # plain lines where it is not a terminal, and no other
-    names = ["checkpoint.pt", "last-epoch.pt", "metrics.jsonl", "recipe.toml"]
+    names = ["checkpoint.pt", "last-epoch.pt", "metrics.jsonl", "recipe.toml", "sessions.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
     recipe = tomllib.loads((out / "recipe.toml").read_text())
     assert (recipe["pipeline"], recipe["batch_size"], recipe["name"]) == (pipeline, 8, "smoke")

@@ -168,6 +168,7 @@ class Job:
                 with common.StopRequest() as stop, observers:
 
                     def on_start(trainer: "Trainer") -> None:
+                        self._note_session(trainer)
                         self._tell_restart(trainer)
                         observers.start(trainer)
 
@@ -214,6 +215,30 @@ class Job:
                 if not isinstance(error, RankError):  # the ranks start again with what is there
                     run.forget_unstarted()
                 raise
+
+    def _note_session(self, trainer: "Trainer") -> None:
+        """Appends to sessions.jsonl on rank 0, unless there is no step to do."""
+        if trainer.ranks.rank != 0 or trainer.step >= trainer.total_steps:
+            return
+        from bench.environment import measure_environment
+        from bench.record import RecordWriter
+        from bench.session_record import Session
+
+        writer = RecordWriter(self.folder / "sessions.jsonl")
+        try:
+            writer.write(
+                Session(
+                    from_step=trainer.step,
+                    steps_per_epoch=trainer.steps_per_epoch,
+                    total_steps=trainer.total_steps,
+                    device=trainer.device.type,
+                    pipeline=trainer.views.name,
+                    world_size=trainer.ranks.world_size,
+                    environment=measure_environment(),
+                )
+            )
+        finally:
+            writer.close()
 
     def _tell_restart(self, trainer: "Trainer") -> None:
         found = self.environment
@@ -266,3 +291,4 @@ def _tell(trainer: "Trainer", folder: Path, view: LiveView) -> None:
             f"last loss {trainer.last_loss:.3f}"
         )
         click.echo(f"next: vicreg-fast linear {folder}")
+        click.echo(f"its curves: vicreg-fast report {folder}")
