@@ -55,7 +55,7 @@ def test_labels_at_random_are_guessed_at_chance() -> None:
 def test_it_finds_scikit_learns_optimum(l2_weight: float) -> None:
     train, test = clusters(300, 4.0, 0), clusters(200, 4.0, 1)
     x_train, x_test = _standardised(train.features, test.features)
-    weight = _fitted(x_train, train.labels, torch.zeros(x_train.shape[1] + 1, 5), l2_weight)
+    weight = _fitted(x_train, train.labels, torch.zeros(x_train.shape[1] + 1, 5), l2_weight).weight
     theirs = LogisticRegression(C=1 / (l2_weight * len(x_train)), tol=1e-10, max_iter=10_000)
     theirs.fit(x_train.double().numpy(), train.labels.numpy())
     ours = _logits(x_test, weight).softmax(1).double().numpy()
