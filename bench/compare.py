@@ -58,7 +58,7 @@ def _resampled_medians(data: NDArray[np.float64], generator: np.random.Generator
     """
     n = data.size
     if n <= DRAWN_IN_FULL:
-        return np.median(data[generator.integers(0, n, size=(RESAMPLES, n))], axis=1)
+        return np.asarray(np.median(data[generator.integers(0, n, size=(RESAMPLES, n))], axis=1))
     ordered = np.sort(data)
     half = n // 2
     if n % 2:
@@ -179,6 +179,21 @@ def accuracy_verdict(
     elif len(seeds) > 1 and points.high < -margin_points:
         verdict = "inferior"
     return AccuracyVerdict(difference_points=points, margin_points=margin_points, verdict=verdict)
+
+
+def seeds_to_decide(verdict: AccuracyVerdict) -> int | None:
+    """The fewest seeds that would decide an undecided verdict if the mean and the spread of the differences
+    stayed what they are: a rough reckoning, because so few seeds say little of their spread.
+
+    None where it is decided, where one seed tells no spread, or where even 1000 would not do.
+    """
+    found = verdict.difference_points
+    if verdict.verdict != "undecided" or found.samples < 2:
+        return None
+    spread = (found.high - found.estimate) * found.samples**0.5 / _student_975(found.samples - 1)
+    distance = abs(found.estimate + verdict.margin_points)
+    enough = (n for n in range(found.samples + 1, 1001) if _student_975(n - 1) * spread / n**0.5 < distance)
+    return next(enough, None)
 
 
 def _student_975(degrees: int) -> float:

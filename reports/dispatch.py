@@ -17,6 +17,8 @@ from vicreg_fast.errors import RecordError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from reports.load import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportKind:
@@ -80,17 +82,32 @@ def _holds_losses(paths: Sequence[Path]) -> bool:
     )
 
 
-def _write_comparison(paths: Sequence[Path], out: Path) -> dict[str, Path]:
-    from reports.render import write_report
+@lru_cache(maxsize=1)
+def _load_comparison(files: tuple[tuple[Path, int, int], ...]) -> "Report":
+    from reports.load import load_report
 
-    return write_report(record_files(paths), out)
+    return load_report([file for file, _, _ in files])
+
+
+def _comparison(paths: Sequence[Path]) -> "Report":
+    """Loaded once for the page, the terminal and JUnit: reading many records takes its time."""
+    try:
+        states = [(file, file.stat()) for file in record_files(paths)]
+    except OSError as error:
+        raise RecordError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return _load_comparison(tuple((file, state.st_size, state.st_mtime_ns) for file, state in states))
+
+
+def _write_comparison(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.render import write_loaded
+
+    return write_loaded(_comparison(paths), out)
 
 
 def _print_comparison(paths: Sequence[Path], console: "Console") -> None:
-    from reports.load import load_report
     from reports.render import print_report
 
-    print_report(load_report(record_files(paths)), console)
+    print_report(_comparison(paths), console)
 
 
 def _write_losses(paths: Sequence[Path], out: Path) -> dict[str, Path]:
@@ -128,9 +145,8 @@ def _regression_junit(paths: Sequence[Path]) -> str:
 
 def _comparison_junit(paths: Sequence[Path]) -> str:
     from reports.junit import comparison_junit
-    from reports.load import load_report
 
-    return comparison_junit(load_report(record_files(paths)))
+    return comparison_junit(_comparison(paths))
 
 
 def _write_scaling(paths: Sequence[Path], out: Path) -> dict[str, Path]:
@@ -172,7 +188,45 @@ def _print_loaders(paths: Sequence[Path], console: "Console") -> None:
     print_loader_report(load_loader_report(record_files(paths)), console)
 
 
+def _holds_run(paths: Sequence[Path]) -> bool:
+    from reports.run_log import is_run
+
+    return all(map(is_run, paths))
+
+
+def _write_run(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.run_render import write_run
+
+    return write_run(paths, out)
+
+
+def _print_run(paths: Sequence[Path], console: "Console") -> None:
+    from reports.run_render import print_run
+
+    print_run(paths, console)
+
+
+def _holds_linear(paths: Sequence[Path]) -> bool:
+    from reports.linear_summary import is_linear
+
+    return all(map(is_linear, paths))
+
+
+def _write_linear(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.linear_render import write_linear
+
+    return write_linear(paths, out)
+
+
+def _print_linear(paths: Sequence[Path], console: "Console") -> None:
+    from reports.linear_render import print_linear
+
+    print_linear(paths, console)
+
+
 KINDS: tuple[ReportKind, ...] = (
+    ReportKind(name="a pretraining run", holds=_holds_run, write=_write_run, print=_print_run),
+    ReportKind(name="a linear evaluation", holds=_holds_linear, write=_write_linear, print=_print_linear),
     ReportKind(
         name="a scaling model",
         holds=_any_of("scaling", "loss-prediction"),

@@ -6,6 +6,7 @@ from reports.figures import accuracy_picture, memory_picture, ratio_picture, thr
 from reports.load import Report
 from reports.roofline import roofline_picture
 from reports.summary import summarise
+from reports.waterfall import ladders, waterfall
 
 DRAWN = (
     ratio_picture,
@@ -20,4 +21,6 @@ DRAWN = (
 def pictures(report: Report) -> tuple[Picture, ...]:
     """Those that the records have the numbers for."""
     summary = summarise(report)
-    return tuple(picture for draw in DRAWN if (picture := draw(summary)) is not None)
+    return tuple(map(waterfall, ladders(summary))) + tuple(
+        picture for draw in DRAWN if (picture := draw(summary)) is not None
+    )

@@ -18,9 +18,10 @@ from reports.frames import samples_csv
 from reports.limits import limits_tables
 from reports.load import Report, load_report
 from reports.pictures import pictures
-from reports.summary import summarise
+from reports.summary import Summary, summarise
 from reports.svg import SCENARIO_COLOURS
 from reports.tables import (
+    Table,
     environment_table,
     markdown_table,
     markdown_text,
@@ -30,7 +31,9 @@ from reports.tables import (
     scenario_table,
 )
 from reports.text import printable
+from reports.time_to_accuracy import race_table
 from reports.verdict import Tone, verdict
+from reports.waterfall import ladder_table, ladders
 from vicreg_fast.errors import RecordError
 
 SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
@@ -55,7 +58,7 @@ def render_html(report: Report) -> str:
                 (scenario, summary.colour(scenario.name) % SCENARIO_COLOURS)
                 for scenario in report.plan.scenarios
             ],
-            tables=(*result_tables(summary), *limits_tables(summary)),
+            tables=_tables(summary),
             environment=environment_table(report),
             recipe=recipe_table(report),
             report=report,
@@ -63,6 +66,17 @@ def render_html(report: Report) -> str:
             downloads=downloads(report.records, samples_csv(report)),
         )
     )
+
+
+def _tables(summary: Summary) -> tuple[Table, ...]:
+    """Those of a page, of Markdown and of a terminal, that hold anything."""
+    tables = (
+        *map(ladder_table, ladders(summary)),
+        *result_tables(summary),
+        race_table(summary),
+        *limits_tables(summary),
+    )
+    return tuple(table for table in tables if table.rows)
 
 
 def render_markdown(report: Report) -> str:
@@ -75,8 +89,7 @@ def render_markdown(report: Report) -> str:
         (*said.others, *said.context),
         report.problems,
     )
-    tables = (*result_tables(summary), *limits_tables(summary))
-    tables += (scenario_table(report), environment_table(report))
+    tables = (*_tables(summary), scenario_table(report), environment_table(report))
     lines += [part for table in tables for part in markdown_table(table).split("\n")]
     command = printable(report.plan.command).replace("`", "'")
     return "\n".join([*lines, f"Data: {markdown_text(report.plan.data)}. Made by `{command}`.", ""])
@@ -86,8 +99,7 @@ def print_report(report: Report, console: Console) -> None:
     """The verdict and the result tables, for a terminal."""
     said = verdict(report)
     print_opening(said, (*said.others, *said.context), report.problems, console)
-    summary = summarise(report)
-    for table in (*result_tables(summary), *limits_tables(summary)):
+    for table in _tables(summarise(report)):
         console.print(rich_table(table))
 
 

@@ -85,7 +85,8 @@ def _kind(peak: Peak) -> str:
 
 def _points(found: AccuracyVerdict) -> str:
     gap = found.difference_points
-    return f"{signed(gap.estimate)}, interval {signed(gap.low)} to {signed(gap.high)}"
+    interval = f"95 % interval {signed(gap.low)} to {signed(gap.high)}"
+    return f"{signed(gap.estimate)} over {plural(gap.samples, 'seed')}, {interval}"
 
 
 def _accuracy(summary: Summary, scenario: str) -> str:
@@ -117,7 +118,7 @@ def _alone(summary: Summary, scenario: str) -> str:
     return f"{scenario} {listed(found) if found else 'was not measured'}; there is nothing to compare it with"
 
 
-Pace = Literal["loader", "shared cores", "compute", "both"]
+Pace = Literal["loader", "shared cores", "compute", "undecided"]
 """What bounds a scenario. On a CPU a loader slows a step down without making it wait: it takes its cores."""
 
 
@@ -131,7 +132,7 @@ def pace(summary: Summary, scenario: str) -> Pace | None:
     if gain.high <= LOADER_BOUND:
         return "compute"
     if gain.low <= LOADER_BOUND:
-        return "both"
+        return "undecided"
     waits = summary.rates[scenario, "end-to-end"].loader_wait
     return "shared cores" if waits is not None and waits < LOADER_WAIT else "loader"
 
@@ -149,15 +150,15 @@ def bottleneck(summary: Summary, scenario: str) -> str:
         "shared cores": f"{scenario} shares its cores with its loader, and waits for it "
         f"{percent(waits or 0)} of the time: with a free one it would be {worth} as fast",
         "compute": f"{scenario} is bound by compute: a free loader would make it {worth} as fast",
-        "both": f"Loader and compute of {scenario} are about even: a free loader would make it {worth} as "
-        "fast",
+        "undecided": f"Whether loader or compute bounds {scenario} is undecided: a free loader would make it "
+        f"{worth} as fast",
     }[bound]
     rates = ", ".join(
         f"{amount(rate.median.estimate)} pairs/s {where}"
         for mode, where in WHERE.items()
         if (rate := summary.rates.get((scenario, mode)))
     )
-    text += f" ({rates})"
+    text += f" ({interval_text(gain)}; {rates})"
     ratio = summary.rates[scenario, "compute-only"].ratio
     if ratio is not None:
         text += f"; on compute alone it is {times(ratio.estimate)} as fast as {summary.plan.baseline} "

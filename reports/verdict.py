@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.compare import Interval
+from bench.compare import Interval, seeds_to_decide
 from reports.limits import limits_caveats, limits_sentences
 from reports.load import Report
 from reports.sentences import (
@@ -17,6 +17,7 @@ from reports.sentences import (
 )
 from reports.summary import Summary, summarise
 from reports.text import memory, plural, signed, times
+from reports.waterfall import ladder_sentences, ladders
 
 Tone = Literal["good", "bad", "open"]
 
@@ -46,6 +47,8 @@ class Verdict:
     """The same sentence for every other scenario against the baseline."""
     paces: tuple[str, ...]
     """What bounds each scenario, the contender first, and what a perfect loader would give it."""
+    ladder: tuple[str, ...]
+    """What each change of a ladder brings; empty where none was climbed."""
     floors: str
     limits: tuple[str, ...]
     """How close it comes to its machine's limits, its energy and its cost."""
@@ -55,7 +58,7 @@ class Verdict:
 
     @property
     def context(self) -> tuple[str, ...]:
-        return (*self.paces, self.floors, *self.limits, self.machine)
+        return (*self.paces, *self.ladder, self.floors, *self.limits, self.machine)
 
 
 def verdict(report: Report) -> Verdict:
@@ -73,6 +76,7 @@ def verdict(report: Report) -> Verdict:
         cards=cards,
         others=tuple(compare(summary, name) for name in others),
         paces=_paces(summary),
+        ladder=tuple(sentence for ladder in ladders(summary) for sentence in ladder_sentences(ladder)),
         floors=floors(summary, plan.contender),
         limits=limits_sentences(summary),
         machine=machine(report.environments),
@@ -174,6 +178,11 @@ def _caveats(summary: Summary) -> tuple[str, ...]:
         if probe is not None and plan.seeds and (missing := len(set(plan.seeds) - set(probe.by_seed))):
             caveats.append(
                 f"{name} was probed without {missing} of {plural(len(plan.seeds), 'planned seed')}."
+            )
+        if probe is not None and probe.verdict and (needed := seeds_to_decide(probe.verdict)):
+            caveats.append(
+                f"The accuracy of {name} is undecided over {plural(len(probe.by_seed), 'seed')}: were the "
+                f"seeds to go on differing as these do, some {needed} would decide."
             )
     return tuple(caveats)
 

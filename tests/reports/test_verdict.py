@@ -32,7 +32,8 @@ def test_faster_smaller_and_non_inferior(measured) -> None:
     said = verdict(measured().report())
     assert said.headline == (
         "fast is 2.1× as fast as baseline end to end (95 % interval 2.0–2.2), peaks at 0.40× its memory, "
-        "and its linear accuracy is non-inferior within 2.0 points (+0.4, interval −0.6 to +1.4)."
+        "and its linear accuracy is non-inferior within 2.0 points (+0.4 over 3 seeds, 95 % interval −0.6 to "
+        "+1.4)."
     )
     assert said.tone == "good"
     assert [card.tone for card in said.cards] == ["good"] * 3
@@ -82,14 +83,15 @@ def test_more_memory_is_said_with_a_but(measured) -> None:
         # s = 0.2: half-width 4.303·0.2/√3 = 0.497
         (
             (-5.0, -5.2, -4.8),
-            "its linear accuracy is inferior by more than 2.0 points (−5.0, interval −5.5 to −4.5)",
+            "its linear accuracy is inferior by more than 2.0 points (−5.0 over 3 seeds, 95 % interval "
+            "−5.5 to −4.5)",
             "bad",
         ),
         # s = 3: half-width 7.453
         (
             (-3.0, 0.0, 3.0),
             "whether its linear accuracy is non-inferior within 2.0 points is undecided "
-            "(0.0, interval −7.5 to +7.5)",
+            "(0.0 over 3 seeds, 95 % interval −7.5 to +7.5)",
             "open",
         ),
     ],
@@ -98,6 +100,16 @@ def test_inferior_and_undecided_accuracy(measured, points, words: str, tone: str
     said = verdict(measured(points=points).report())
     assert said.headline.endswith(f"and {words}.")
     assert said.tone == tone
+
+
+def test_an_undecided_accuracy_says_how_many_seeds_would_decide(measured) -> None:
+    """s = 3 and a mean of 0: n seeds decide within 2 points where t(n − 1)·3/√n < 2, from n = 12 on
+    (2.201·3/√12 = 1.906; 2.228·3/√11 = 2.015)."""
+    said = verdict(measured(points=(-3.0, 0.0, 3.0)).report())
+    assert said.caveats == (
+        "The accuracy of fast is undecided over 3 seeds: were the seeds to go on differing as these do, some "
+        "12 would decide.",
+    )
 
 
 def test_one_seed_decides_nothing(new_run) -> None:
@@ -207,11 +219,13 @@ def test_a_loader_that_takes_cores_is_told_from_one_that_starves(new_run, wait: 
     [
         (
             180.0,
-            "fast is held back by its loader: with a free one it would be 1.80× as fast (100 pairs/s",
+            "fast is held back by its loader: with a free one it would be 1.80× as fast "
+            "(95 % interval 1.80–1.80; 100 pairs/s",
         ),
         (
             105.0,
-            "fast is bound by compute: a free loader would make it 1.05× as fast (100 pairs/s",
+            "fast is bound by compute: a free loader would make it 1.05× as fast "
+            "(95 % interval 1.05–1.05; 100 pairs/s",
         ),
     ],
 )
@@ -231,7 +245,9 @@ def test_an_interval_across_the_threshold_leaves_the_pace_open(new_run) -> None:
     run = new_run().throughput("fast", [100.0] * 8).throughput("fast", halves(101.0, 130.0), "compute-only")
     # √(1.01·1.30) = 1.146
     said = verdict(run.report()).paces[0]
-    assert said.startswith("Loader and compute of fast are about even: a free loader would make it 1.15×")
+    assert said.startswith(
+        "Whether loader or compute bounds fast is undecided: a free loader would make it 1.15×"
+    )
     assert verdict(new_run().report()).paces[0].startswith("What bounds fast was not measured")
 
 
