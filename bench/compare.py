@@ -67,7 +67,7 @@ def _resampled_medians(data: NDArray[np.float64], generator: np.random.Generator
     lower = generator.beta(half, half + 1, size=RESAMPLES)
     upper = lower + (1 - lower) * generator.beta(1, half, size=RESAMPLES)
     ranks = np.minimum((n * np.stack([lower, upper])).astype(np.intp), n - 1)
-    return ordered[ranks].mean(axis=0)
+    return np.asarray(ordered[ranks].mean(axis=0))
 
 
 def mean_t_interval(values: Sequence[float]) -> Interval:
