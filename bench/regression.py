@@ -40,7 +40,7 @@ class Regression:
     cases: tuple[str, ...] | None = None
     """None: count all, time those that the suites time."""
     rounds: int = 7
-    pairs: int = 10
+    pairs: int = 20
     least_tau: float = 0.03
     gates_only: bool = False
     timing_too: bool = False

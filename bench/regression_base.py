@@ -1,5 +1,6 @@
 """What a regression run compares with: a revision of the checkout, or times that were stored."""
 
+import compileall
 import io
 import json
 import subprocess
@@ -108,6 +109,8 @@ def extract(base: RevisionBase, folder: Path) -> Extracted:
                 kernels[version] = file.read().decode()
     if not (subject / "vicreg_fast" / "loss").is_dir():
         raise BaselineError(f"--against {base.name}: this revision has no vicreg_fast/loss")
+    # Or the first side to import it would compile it, and begin with another heap than the others.
+    compileall.compile_dir(subject, quiet=2)
     cases = suite / "bench/suite_loss/cases.py"
     return Extracted(subject=subject, cases=cases if cases.exists() else None, kernels=kernels)
 

@@ -53,6 +53,6 @@ def _sample(case: str, entries: dict[tuple[str, str], dict[str, Any]], name: str
         pid=ours["extra_info"]["pid"],
         calls=ours["extra_info"]["calls"],
         naive_calls=naive["extra_info"]["calls"],
-        seconds=tuple(pair[0] for pair in pairs),
-        naive_seconds=tuple(pair[1] for pair in pairs),
+        seconds=tuple(pair[0] / ours["extra_info"]["calls"] for pair in pairs),
+        naive_seconds=tuple(pair[1] / naive["extra_info"]["calls"] for pair in pairs),
     )

@@ -31,14 +31,14 @@ def main(arguments: list[str]) -> None:
     # `vicreg_fast` is the subject's, `bench` is head's: the subject's folder holds no other package, unless
     # it is head.
     sys.path[:0] = [folder for folder in dict.fromkeys((subject, head)) if folder not in sys.path]
-    import torch  # noqa: F401
-
     import vicreg_fast.loss
+    from bench.suite_loss.times import steady_allocator
 
     place = Path(vicreg_fast.loss.__file__).resolve()
     if Path(subject).resolve() not in place.parents:
         raise ImportError("vicreg_fast.loss was not imported from the checkout to be measured")
     suite = Path(arguments[3]) if len(arguments) > 3 else None
+    steady_allocator()
     gc.collect()
     gc.freeze()  # so that a child's collector does not touch, and so copy, every page
     while True:

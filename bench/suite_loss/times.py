@@ -1,6 +1,7 @@
 """Times of a case beside those of its naive loss, in windows that alternate."""
 
-import math
+import ctypes
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +11,16 @@ from torch import Tensor
 
 from bench.suite_loss.cases import Case, Loss
 
-WINDOW_SECONDS = 0.01
-MARGIN = 1.2
-"""By which a window is judged longer: it may not fall below WINDOW_SECONDS where a machine is faster by and
-by."""
+WINDOW_SECONDS = {"cpu": 0.005, "wall": 0.01, "cuda-events": 0.01}
+"""Of the least window, by clock. The time a process computes is read to the nanosecond, and neighbours that
+are nearer in time are more alike (docs/LOG.md)."""
+JUDGED = 10
+"""Calls of which the quickest says how many fill a window."""
+
+BLOCK = 10
+"""Pairs on the same memory."""
+PADDINGS = 4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 Clock = Callable[[], float]
 
@@ -33,34 +40,53 @@ def clock_of(name: str) -> Clock:
 
 
 def judge_calls(case: Case, device: torch.device, clock: str) -> tuple[int, int]:
-    """Calls of the case, and of its naive loss, that fill a window."""
+    """Calls of the case, and of its naive loss, that fill a window at the quickest."""
     x, y = case.views(device)
     losses = case.build(device), case.naive
     calls = []
     for loss in losses:
-        for number in (1, 3):  # the first is warm-up
-            once = _window(loss, x, y, number, clock)
-        if once < WINDOW_SECONDS / 4:
-            once = _window(loss, x, y, math.ceil(WINDOW_SECONDS / 4 / once), clock)
-        calls.append(math.ceil(MARGIN * WINDOW_SECONDS / once))
+        _window(loss, x, y, 2, clock)  # warm-up
+        once = min(_window(loss, x, y, 1, clock) for _ in range(JUDGED))
+        calls.append(max(1, round(WINDOW_SECONDS[clock] / once)))
     return calls[0], calls[1]
 
 
 def time_pairs(
     case: Case, device: torch.device, clock: str, *, calls: int, naive_calls: int, pairs: int
 ) -> Pairs:
-    """`pairs` windows of each, after one of each that is not counted. Raises what the loss raises."""
-    x, y = case.views(device)
+    """`pairs` windows of each, in blocks at other places in memory, each after one window of either that is
+    not counted. Raises what the loss raises.
+    """
     ours, naive = (case.build(device), calls), (case.naive, naive_calls)
+    drawn = case.views(device)
     seconds: dict[int, list[float]] = {0: [], 1: []}
-    for number in range(-1, pairs):
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        for which in order:
-            loss, times = (ours, naive)[which]
-            window = _window(loss, x, y, times, clock)
-            if number >= 0:
-                seconds[which].append(window)
+    for begin in range(0, pairs, BLOCK):
+        # Where memory lies costs per cents, for as long as it lies there: held, it moves what comes behind it.
+        padding = [torch.empty(64 * random.randrange(1, 2**14), dtype=torch.uint8) for _ in range(PADDINGS)]
+        x, y = (view.detach().clone().requires_grad_() for view in drawn)
+        for loss, times in (ours, naive):  # warm-up
+            _window(loss, x, y, times, clock)
+        for number in range(begin, min(begin + BLOCK, pairs)):
+            for which in (0, 1) if number % 2 == 0 else (1, 0):
+                loss, times = (ours, naive)[which]
+                seconds[which].append(_window(loss, x, y, times, clock))
+        del padding
     return Pairs(seconds=tuple(seconds[0]), naive_seconds=tuple(seconds[1]))
+
+
+def steady_allocator() -> None:
+    """Keeps glibc's malloc from handing memory back to the system, here and in forked processes.
+
+    By itself it decides from what a process freed before whether a matrix is mapped anew in each call, at
+    hundreds of page faults, or taken from the heap: two processes of the same code then differ by 10 %.
+    Elsewhere than on glibc it does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    for option, value in ((_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**24)):
+        mallopt(option, value)
 
 
 def _window(loss: Loss, x: Tensor, y: Tensor, calls: int, clock: str) -> float:

@@ -13,7 +13,7 @@ from vicreg_fast.errors import RecordError, UsageError
 if TYPE_CHECKING:
     from bench.regression_judge import RegressionJudgement
 
-ROUNDS, PAIRS = 7, 10
+ROUNDS, PAIRS = 7, 20
 
 
 @dataclass(frozen=True, kw_only=True)

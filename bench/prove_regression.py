@@ -1,0 +1,214 @@
+"""How often `bench loss --against` cries wolf, and how often it sees what is there: repeated runs of the
+command itself, beside a load.
+
+    python -m bench.prove_regression --kind unchanged|slowdown|buffer --runs 40 --load 2 --out FILE
+
+Clones this checkout's HEAD, edits the clone's loss (nothing, work that takes a tenth of a case's time and
+that no count sees, or one D×D buffer), and compares it with HEAD again and again. Each run is a line of
+FILE; those that are there already are not made again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.record import read_records
+from bench.regression_analysis import log_ratio
+from bench.regression_base import CHECKOUT
+from bench.regression_judge import judge
+from bench.regression_record import RegressionSample
+
+PLANTED_IN = "vicreg_fast/loss/closed_form.py"
+BEHIND = "    dtype = centred_VND.dtype\n"
+BUFFER = "    torch.empty(D, D, dtype=dtype, device=x_nD.device)\n"
+# A share of one view's product through numpy: no operator of torch, no FLOP and no byte that is counted.
+SLOWDOWN = """\
+    rows = {rows}.get((n, D), 0)
+    if rows:
+        view = centred_VND[0].numpy()
+        view[:rows] @ view.T if n < D else view[:, :rows].T @ view
+"""
+LOAD = """
+import os, numpy
+square = numpy.ones((384, 384), numpy.float32)
+parent = os.getppid()
+while os.getppid() == parent:
+    square @ square
+"""
+CALIBRATE = """
+import json, sys, time
+from statistics import median
+import torch
+from bench.suite_loss.cases import cases, timed_names
+from vicreg_fast.loss import closed_form
+
+torch.set_num_threads(1)
+PLANTED = {planted!r}
+share = float(sys.argv[1])
+device = torch.device("cpu")
+found = {{}}
+for name in timed_names("cpu"):
+    case = cases("cpu")[name]
+    x, y = case.views(device)
+    loss = case.build(device)
+    def seconds(rows):
+        closed_form.PLANTED_ROWS[case.n, case.d] = rows
+        calls = 3
+        began = time.process_time()
+        for _ in range(calls):
+            torch.autograd.grad(loss(x, y), (x, y))
+        return (time.process_time() - began) / calls
+    def costs(rows, pairs):
+        seconds(0), seconds(rows)
+        ratios = []
+        for pair in range(pairs):
+            if pair % 2:
+                slow, fast = seconds(rows), seconds(0)
+            else:
+                fast, slow = seconds(0), seconds(rows)
+            ratios.append(slow / fast)
+        return median(ratios) - 1
+    side = min(case.n, case.d)
+    rows = max(1, round(share * side))
+    for _ in range(4):
+        rows = max(1, min(side, round(rows * share / max(costs(rows, 40), 0.01))))
+    found[name] = [case.n, case.d, rows, costs(rows, 150)]
+print(json.dumps(found))
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.prove_regression", description=__doc__)
+    parser.add_argument("--kind", choices=("unchanged", "slowdown", "buffer"), required=True)
+    parser.add_argument("--runs", type=int, default=40, help="that FILE shall hold of this kind")
+    parser.add_argument("--load", type=int, default=2, help="busy processes beside it")
+    parser.add_argument("--share", type=float, default=0.10, help="the slowdown, of a case's time")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="vicreg-fast-prove-") as folder:
+        clone = Path(folder) / "checkout"
+        _git(CHECKOUT, "clone", "--quiet", "--shared", "--no-checkout", str(CHECKOUT), str(clone))
+        commit = _git(CHECKOUT, "rev-parse", "HEAD")
+        _git(clone, "checkout", "--quiet", "--detach", commit)
+        planted = _plant(clone, options.kind, options.share)
+        done = _made(options.out, options.kind)
+        with _busy(options.load):
+            for number in range(len(done), options.runs):
+                line = _run(clone, commit, Path(folder) / f"run-{number}")
+                line = {"kind": options.kind, "run": number, "load": options.load, "planted": planted, **line}
+                with options.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(f"{options.kind} {number + 1}: {line['seconds']:.0f} s, {line['headline']}", flush=True)
+    made = _made(options.out, options.kind)
+    tally = Counter(line["verdict"] for line in made)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in tally.most_common())
+    print(f"{options.kind}: {len(made)} runs: {said}")
+
+
+def _run(clone: Path, commit: str, out: Path) -> dict[str, Any]:
+    """One run of the command, and what it found."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "vicreg_fast", "bench", "loss", "--against", commit, "--out", str(out)]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - began
+    if not (out / "records.jsonl").exists():
+        raise SystemExit(f"the command ended with {done.returncode}: {done.stderr.strip()}")
+    records, _ = read_records(out / "records.jsonl")
+    found = judge(records)
+    samples = [record for record in records if isinstance(record, RegressionSample)]
+    return {
+        "commit": commit,
+        "exit_code": done.returncode,
+        "verdict": found.verdict,
+        "headline": found.headline,
+        "seconds": round(seconds, 1),
+        "load_average": os.getloadavg()[0],
+        "cases": [
+            {
+                "case": case.case,
+                "status": case.status,
+                "confirmed": case.confirmed,
+                "tau": case.tau,
+                "ratio": case.ratio and [case.ratio.estimate, case.ratio.low, case.ratio.high],
+                "control": case.control and [case.control.estimate, case.control.low, case.control.high],
+            }
+            for case in found.cases
+            if case.case in found.plan.timed_cases
+        ],
+        "log_ratios": [[s.case, s.side, s.attempt, s.round, round(log_ratio(s), 5)] for s in samples],
+    }
+
+
+def _plant(clone: Path, kind: str, share: float) -> dict[str, Any]:
+    """Edits the clone's loss; what was planted, with its measured size."""
+    if kind == "unchanged":
+        return {}
+    if kind == "buffer":
+        _edit(clone, BUFFER)
+        return {"line": BUFFER.strip()}
+    source = clone / PLANTED_IN
+    original = source.read_text(encoding="utf-8")
+    _edit(clone, "    rows = PLANTED_ROWS.get((n, D), 0)\n" + SLOWDOWN.partition("\n")[2])
+    source.write_text(source.read_text(encoding="utf-8") + "\n\nPLANTED_ROWS = {}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", CALIBRATE.format(planted=PLANTED_IN), str(share)],
+        cwd=clone,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"the slowdown could not be calibrated: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    source.write_text(original, encoding="utf-8")
+    _edit(clone, SLOWDOWN.format(rows={(n, d): rows for n, d, rows, _ in found.values()}))
+    return {case: {"rows": rows, "slowdown": round(size, 4)} for case, (_, _, rows, size) in found.items()}
+
+
+def _edit(clone: Path, lines: str) -> None:
+    source = clone / PLANTED_IN
+    text = source.read_text(encoding="utf-8")
+    if text.count(BEHIND) != 1:
+        raise SystemExit(f"{PLANTED_IN} has not one line {BEHIND.strip()!r}: plant the change elsewhere")
+    source.write_text(text.replace(BEHIND, BEHIND + lines), encoding="utf-8")
+
+
+def _made(out: Path, kind: str) -> list[dict[str, Any]]:
+    if not out.exists():
+        return []
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@contextmanager
+def _busy(processes: int) -> Iterator[None]:
+    """Processes that multiply matrices, one thread each, until the block ends or this process does."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    started = [subprocess.Popen([sys.executable, "-c", LOAD], env=environment) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
