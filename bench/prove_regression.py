@@ -49,13 +49,14 @@ import json, sys, time
 from statistics import median
 import torch
 from bench.suite_loss.cases import cases, timed_names
+from bench.suite_loss.times import steady_allocator
 from vicreg_fast.loss import closed_form
 
 torch.set_num_threads(1)
-PLANTED = {planted!r}
+steady_allocator()
 share = float(sys.argv[1])
 device = torch.device("cpu")
-found = {{}}
+found = {}
 for name in timed_names("cpu"):
     case = cases("cpu")[name]
     x, y = case.views(device)
@@ -160,7 +161,7 @@ def _plant(clone: Path, kind: str, share: float) -> dict[str, Any]:
     _edit(clone, "    rows = PLANTED_ROWS.get((n, D), 0)\n" + SLOWDOWN.partition("\n")[2])
     source.write_text(source.read_text(encoding="utf-8") + "\n\nPLANTED_ROWS = {}\n", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", CALIBRATE.format(planted=PLANTED_IN), str(share)],
+        [sys.executable, "-c", CALIBRATE, str(share)],
         cwd=clone,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -61,7 +61,7 @@ def time_pairs(
     drawn = case.views(device)
     seconds: dict[int, list[float]] = {0: [], 1: []}
     for begin in range(0, pairs, BLOCK):
-        # Where memory lies costs per cents, for as long as it lies there: held, it moves what comes behind it.
+        # Where memory lies costs per cents for as long as it lies there; what is held moves what comes next.
         padding = [torch.empty(64 * random.randrange(1, 2**14), dtype=torch.uint8) for _ in range(PADDINGS)]
         x, y = (view.detach().clone().requires_grad_() for view in drawn)
         for loss, times in (ours, naive):  # warm-up
