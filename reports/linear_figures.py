@@ -97,7 +97,7 @@ def _confusion(result: LinearResult) -> Picture:
         ax.set_yticks(range(len(groups)), labels)
         ax.set_xticks(range(0, len(groups), step), names[::step])
         ax.set_xlabel("predicted class")
-        caption = "Rows: true class, with its number. Columns: the probe's answer. "
+        caption = "Rows: true class, with its number. Columns: the probe's answer; framed: right. "
         caption += "Darker: a larger share of the row"
         caption += ", in percent." if len(groups) <= 12 else "."
         if grouped:
@@ -120,6 +120,8 @@ def _matrix(ax: Axes, shares: npt.NDArray[np.float64], numbers: Sequence[str]) -
             ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=11)
     ax.set_xlim(-0.5, side - 0.5)
     ax.set_ylim(side - 0.5, -0.5)
+    for at in range(side):
+        ax.add_patch(Rectangle((at - 0.5, at - 0.5), 1, 1, fill=False, edgecolor=MUTED, lw=1.2, zorder=4))
     for at in range(side + 1):
         ax.axhline(at - 0.5, color=PAPER, lw=1)
         ax.axvline(at - 0.5, color=PAPER, lw=1)

@@ -60,6 +60,8 @@ def series(ax: Axes, x: npt.NDArray[np.int64], y: Values, colour: int, label: st
     ink = scenario_colour(colour)
     if line.low is not None and line.high is not None:
         ax.fill_between(line.x, line.low, line.high, color=ink, alpha=0.3, linewidth=0)
+        for edge in (line.low, line.high):  # a spike of one column has no area to be seen by
+            ax.plot(line.x, edge, color=ink, lw=0.7, alpha=0.7)
     alone = np.isfinite(line.middle).sum() == 1
     ax.plot(line.x, line.middle, color=ink, lw=1.6, marker="o" if alone else None, ms=4, label=label)
     _dots_between_gaps(ax, line, ink)

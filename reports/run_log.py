@@ -3,12 +3,14 @@
 The checkpoint is not opened. A run that goes on meanwhile can be read: its last line may be torn.
 """
 
+import contextlib
 import json
 import math
 import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +105,21 @@ def is_run(path: Path) -> bool:
 
 
 def load_run(folder: Path) -> RunLog:
-    """Raises RecordError, in one line with the mend, when the recipe or the log cannot be read or no step is
+    """The run as its files are now; read once for a page and a terminal, unless they change in between.
+
+    Raises RecordError, in one line with the mend, when the recipe or the log cannot be read or no step is
     logged. A linear.json or sessions.jsonl that cannot be read is a problem, and no error.
     """
+    states = []
+    for name in ("metrics.jsonl", "recipe.toml", "sessions.jsonl", "linear.json"):
+        with contextlib.suppress(OSError):
+            state = (folder / name).stat()
+            states.append((name, state.st_size, state.st_mtime_ns))
+    return _load(folder, tuple(states))
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, _: tuple[tuple[str, int, int], ...]) -> RunLog:
     problems: list[str] = []
     recipe = _recipe(folder / "recipe.toml", problems)
     lines, went_back_to = _lines(folder / "metrics.jsonl", problems)
@@ -211,19 +225,28 @@ def _named(name: str, faults: Sequence[str]) -> list[str]:
 def _columns(
     lines: Sequence[dict[str, Any]], steps: npt.NDArray[np.int64], problems: list[str]
 ) -> tuple[dict[str, Values], dict[str, tuple[int, int]]]:
-    keys = dict.fromkeys(key for line in lines for key in line)
+    keys = dict.fromkeys(key for shape in dict.fromkeys(map(tuple, lines)) for key in shape)
     others = [key for key in keys if key != "step" and key not in LOGGED]
     if len(others) > MOST_OTHERS:
         problems.append(f"metrics.jsonl: {plural(len(others) - MOST_OTHERS, 'further key')} left out")
     values, missing = {}, {}
     for key in (*LOGGED, *others[:MOST_OTHERS]):
-        column = np.array([_number(line.get(key)) for line in lines])
+        column = _column([line.get(key) for line in lines])
         gaps = np.flatnonzero(np.isnan(column))
         if len(gaps) < len(lines):
             values[key] = column
         if key in keys and len(gaps):
             missing[key] = (len(gaps), int(steps[gaps[0]]))
     return values, missing
+
+
+def _column(found: list[Any]) -> Values:
+    """(L,), NaN for what is no finite number."""
+    if set(map(type, found)) - {float, type(None)}:
+        found = [_number(value) for value in found]
+    column = np.array(found, dtype=np.float64)
+    column[~(np.abs(column) <= GREATEST)] = math.nan
+    return column
 
 
 def _number(value: object) -> float:

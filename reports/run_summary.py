@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Health:
     """The last logged step is one of them."""
 
 
+@lru_cache(maxsize=4)
 def health_of(log: RunLog) -> Health:
     # A patience that no run has: the guard counts, and never ends it.
     guard = CollapseGuard(patience=len(log.steps) + 1, gamma=log.recipe.gamma)
