@@ -1,0 +1,110 @@
+"""From a JSON file of pytest-benchmark to the points of a history."""
+
+import dataclasses
+import math
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from bench.history_point import Measured, Point, RunInfo, point_of, utc
+
+
+class _Cpu(BaseModel):
+    brand_raw: str | None = None
+    count: int | None = None
+
+
+class _Machine(BaseModel):
+    """Not its `node`: runners of one kind have a new name each time."""
+
+    processor: str = ""
+    machine: str = ""
+    system: str = ""
+    release: str = ""
+    python_version: str = ""
+    cpu: _Cpu = Field(default_factory=_Cpu)
+
+
+class _Commit(BaseModel):
+    id: str | None = None
+    dirty: bool = False
+
+
+class _Stats(BaseModel):
+    data: tuple[float, ...] = ()
+    median: float
+    iqr: float
+    rounds: int = Field(ge=1)
+
+
+class _Benchmark(BaseModel):
+    fullname: str
+    stats: _Stats
+
+
+class _Document(BaseModel):
+    machine_info: _Machine
+    commit_info: _Commit = Field(default_factory=_Commit)
+    began: str = Field(alias="datetime")
+    version: str = ""
+    benchmarks: list[Any]
+
+
+def pytest_points(document: dict[str, Any], file: str) -> tuple[list[Point], list[str]]:
+    """Every benchmark's point, in seconds, and what could not be used, a line each."""
+    try:
+        read = _Document.model_validate(document)
+        time = utc(read.began)
+    except ValidationError as error:
+        return [], [f"{file}: not a file of pytest-benchmark ({_first(error)})"]
+    except ValueError:
+        return [], [f"{file}: its datetime is no time in ISO 8601"]
+    info = _info(read, time, file)
+    points: list[Point] = []
+    problems: list[str] = []
+    for number, content in enumerate(read.benchmarks):
+        try:
+            benchmark = _Benchmark.model_validate(content)
+        except ValidationError as error:
+            problems.append(f"{file}: benchmark {number}: {_first(error)}; left out")
+            continue
+        try:
+            points.append(_point(info, benchmark))
+        except ValueError as error:
+            problems.append(f"{file}: {benchmark.fullname}: {error}; left out")
+    return points, problems
+
+
+def _info(read: _Document, time: datetime, file: str) -> RunInfo:
+    about = read.machine_info
+    name = about.cpu.brand_raw or about.processor or about.machine or "unknown machine"
+    cores = "unknown cores" if about.cpu.count is None else f"{about.cpu.count} cores"
+    conditions = {"python": about.python_version, "pytest-benchmark": read.version}
+    conditions["system"] = f"{about.system} {about.release}"
+    return RunInfo(
+        time=time,
+        machine=f"{name}, {cores}",
+        commit=read.commit_info.id,
+        uncommitted=read.commit_info.dirty,
+        conditions=conditions,
+        file=file,
+    )
+
+
+def _point(info: RunInfo, benchmark: _Benchmark) -> Point:
+    stats = benchmark.stats
+    samples = stats.data or (stats.median,)
+    measured = Measured(case=benchmark.fullname, setting="pytest-benchmark", unit="s", groups=(samples,))
+    point = point_of(info, measured)
+    if stats.data or stats.rounds == 1:
+        return point
+    # Saved without its samples: the interval that a box plot's notch shows (McGill, Tukey & Larsen 1978).
+    half = 1.57 * stats.iqr / math.sqrt(stats.rounds)
+    low = max(point.value - half, 0.0)
+    return dataclasses.replace(point, low=low, high=point.value + half, samples=stats.rounds)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
