@@ -8,11 +8,12 @@ the two.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
 from pipelines.contract import ViewBatch
@@ -20,6 +21,8 @@ from pipelines.manifest import Manifest
 from pipelines.spec import AUGMENTATIONS, ViewSpec
 from pipelines.workers import prepare_worker, worker_context
 from vicreg_fast.model.normalize import MEAN, STD
+
+StockDecoder = Literal["pil", "pil-draft"]
 
 
 class _Blur:
@@ -63,45 +66,89 @@ def stock_transform(spec: ViewSpec, image_size: int) -> transforms.Compose:
     )
 
 
+def open_image(path: str, decoder: StockDecoder, image_size: int) -> Image.Image:
+    """The RGB image; in draft mode a JPEG comes at the least of 1, 1/2, 1/4 and 1/8 of its size that is no
+    smaller than a view."""
+    with Image.open(path) as file:
+        if decoder == "pil-draft":
+            file.draft("RGB", (image_size, image_size))
+        return file.convert("RGB")
+
+
 class _Images(Dataset[tuple[Tensor, Tensor, int]]):
-    def __init__(self, manifest: Manifest, augmentation: str, image_size: int) -> None:
+    def __init__(self, manifest: Manifest, augmentation: str, image_size: int, decoder: StockDecoder) -> None:
         self.manifest = manifest
+        self.image_size = image_size
+        self.decoder = decoder
         self.views = [stock_transform(spec, image_size) for spec in AUGMENTATIONS[augmentation]]
 
-    def __len__(self) -> int:
-        return len(self.manifest)
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        with Image.open(self.manifest.path(index)) as file:
-            image = file.convert("RGB")
+        image = open_image(self.manifest.path(index), self.decoder, self.image_size)
         return self.views[0](image), self.views[1](image), self.manifest.labels[index]
 
 
-class StockViews:
-    """An endless stream of (n, 3, S, S) float32 views, as the authors' loader makes them. Close it when
-    done."""
+class _Endless(Sampler[int]):
+    """One shuffled epoch after the other without a seam: a set for timing is small, and workers that wait at
+    the end of each epoch would count against the loader as they never do over ImageNet."""
 
-    name = "torchvision-stock"
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield from torch.randperm(self.images).tolist()
+
+
+class RivalViews:
+    """An endless stream of two views of `dataset`'s images, gathered in DataLoader workers and then on
+    `device`, with the dtype and the layout that the dataset gives. Close it when done."""
 
     def __init__(
-        self, manifest: Manifest, *, augmentation: str, image_size: int, batch_size: int, workers: int
+        self,
+        dataset: Dataset[tuple[Tensor, Tensor, int]],
+        *,
+        images: int,
+        batch_size: int,
+        workers: int,
+        device: torch.device | str = "cpu",
     ) -> None:
-        manifest.require_batch(batch_size)
+        self._device = torch.device(device)
         self._loader: DataLoader[tuple[Tensor, Tensor, int]] | None = DataLoader(
-            _Images(manifest, augmentation, image_size),
+            dataset,
+            sampler=_Endless(images),
             batch_size=batch_size,
-            shuffle=True,
-            drop_last=True,
             num_workers=workers,
-            persistent_workers=workers > 0,
             worker_init_fn=prepare_worker,
             multiprocessing_context=worker_context(workers),
+            pin_memory=self._device.type == "cuda",
         )
 
     def __iter__(self) -> Iterator[ViewBatch]:
-        while self._loader is not None:
-            for view_1, view_2, label in self._loader:
-                yield ViewBatch(view_1, view_2, label)
+        if self._loader is None:
+            return
+        for view_1, view_2, label in self._loader:
+            if self._loader is None:
+                return
+            view_1, view_2 = (view.to(self._device, non_blocking=True) for view in (view_1, view_2))
+            yield ViewBatch(view_1, view_2, label)
 
     def close(self) -> None:
+        """Ends the workers, as soon as no iterator is left."""
         self._loader = None
+
+
+def stock_views(
+    manifest: Manifest,
+    *,
+    augmentation: str,
+    image_size: int,
+    batch_size: int,
+    workers: int,
+    device: torch.device | str = "cpu",
+    decoder: StockDecoder = "pil",
+) -> RivalViews:
+    """(n, 3, S, S) float32 views, as the authors' loader makes them. Raises DataError when the set is smaller
+    than a batch."""
+    manifest.require_batch(batch_size)
+    images = _Images(manifest, augmentation, image_size, decoder)
+    return RivalViews(images, images=len(manifest), batch_size=batch_size, workers=workers, device=device)

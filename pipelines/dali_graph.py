@@ -48,7 +48,7 @@ def views_pipeline(
     """
     from nvidia.dali import pipeline_def
 
-    from pipelines.dali_ops import fn, random_nodes, render_view, types
+    from pipelines.dali_ops import fn, random_nodes, render_view
 
     on_gpu = device.type == "cuda"
     specs = AUGMENTATIONS[position.augmentation]
@@ -68,14 +68,7 @@ def views_pipeline(
             pad_last_batch=True,
             name="reader",
         )
-        # No orientation from EXIF, as in the official code. No decoding of a region on the GPU: reported to
-        # crash.
-        image = fn.decoders.image(
-            encoded,
-            output_type=types.RGB,
-            adjust_orientation=False,
-            **(_gpu_decoder(cache_mib) if on_gpu else {"device": "cpu"}),
-        )
+        image = decoded(encoded, on_gpu, cache_mib)
         shape = fn.peek_image_shape(encoded, adjust_orientation=False)
         views = [render_view(image, random_nodes(spec, shape), position.image_size, on_gpu) for spec in specs]
         return *views, label
@@ -93,6 +86,21 @@ def views_pipeline(
     )
 
 
+def decoded(encoded: Any, on_gpu: bool, cache_mib: int) -> Any:
+    """The RGB image of an encoded one, as nodes.
+
+    No orientation from EXIF, as in the official code. No decoding of a region on the GPU: reported to crash.
+    """
+    from pipelines.dali_modules import fn, types
+
+    return fn.decoders.image(
+        encoded,
+        output_type=types.RGB,
+        adjust_orientation=False,
+        **(_gpu_decoder(cache_mib) if on_gpu else {"device": "cpu"}),
+    )
+
+
 def _gpu_decoder(cache_mib: int) -> dict[str, Any]:
     decoder = {"device": "mixed", "hw_decoder_load": HW_DECODER_LOAD}
     if cache_mib:
@@ -101,4 +109,4 @@ def _gpu_decoder(cache_mib: int) -> dict[str, Any]:
     return decoder
 
 
-__all__ = ["MOST_CACHE_MIB", "decoder_cache_mib", "views_pipeline"]
+__all__ = ["MOST_CACHE_MIB", "decoded", "decoder_cache_mib", "views_pipeline"]

@@ -180,17 +180,6 @@ def test_bench_refuses_what_cannot_be_compared(run_here: Run, images: Path, tmp_
     assert bench("--metrics", "speed").returncode == 2
 
 
-def test_bench_loader_prints_its_ratio(run_here: Run, images: Path, tmp_path: Path) -> None:
-    done = run_here(
-        "bench", "loader", "--data", images, "--out", tmp_path / "loader", "--image-size", 32,
-        "--batch-size", 4, "--rounds", 2, "--seconds", 0.1, "--workers", 1,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "DALI ÷ torchvision" in done.stdout
-    again = run_here("bench", "loader", "--data", images, "--out", tmp_path / "loader")
-    refused(again, 2, "holds records already")
-
-
 def test_data_commands(run_here: Run, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     made = run_here("data", "make", "--train", 20, "--test", 10, "--size", "40x32", "--out", folder)

@@ -1,0 +1,249 @@
+"""The loaders timed: what a rate is made of, whose turn it is, and what becomes of one that dies or hangs."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from bench import loader_bench
+from bench.loader import LoaderSetting, measure_rate
+from bench.loader_bench import LoaderBench, LoaderBenchRun
+from bench.loader_kinds import BASELINE, KINDS, choose_loaders, usual_subject
+from bench.loader_process import Answer, LoaderProcess, LoaderWork, Order
+from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate, LoaderSubject
+from bench.record import Failure, Record
+from pipelines.builtin_set import make_builtin_set
+from pipelines.manifest import Manifest, load_manifest
+from vicreg_fast.errors import UsageError
+
+SETTING = LoaderSetting(threads=1, image_size=32, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    folder = tmp_path_factory.mktemp("loader")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VICREG_FAST_CACHE", str(folder / "cache"))
+        return load_manifest(make_builtin_set(folder / "set", train=12, test=0, size=(40, 32)))
+
+
+@pytest.mark.parametrize("pipeline", KINDS)
+def test_a_rate_holds_windows_and_processor_time(pipeline: str, manifest: Manifest) -> None:
+    batches = []
+    rate = measure_rate(
+        usual_subject(pipeline, on_gpu=False),
+        manifest,
+        SETTING,
+        augmentation="official",
+        seconds=0.03,
+        round=2,
+        position=1,
+        on_batch=lambda: batches.append(None),
+    )
+    assert (rate.subject, rate.threads, rate.image_size, rate.batch_size) == (pipeline, 1, 32, 4)
+    assert (rate.round, rate.position, rate.pid) == (2, 1, os.getpid())
+    assert len(rate.window_seconds) >= 3
+    assert sum(rate.window_seconds) >= 0.03
+    assert len(batches) == 3 + len(rate.window_seconds)  # the warm-up is not in the windows
+    assert rate.pairs_per_second[0] == pytest.approx(4 / rate.window_seconds[0])
+    assert rate.cores_used is not None
+    assert 0 <= rate.cores_used < 2 * (os.cpu_count() or 1)
+
+
+class _Canned:
+    """Stands for the process: it answers every order at once, and fails, dies or hangs where told to."""
+
+    started = 0
+    orders: ClassVar[list[Order]] = []
+    problems: ClassVar[dict[tuple[str, int], str]] = {}
+    """(subject, batch size) to what goes wrong; what begins with "dead" ends the process."""
+
+    def __init__(self, work: LoaderWork) -> None:
+        type(self).started += 1
+        self.alive = True
+
+    def ask(self, order: Order, *, patience: float) -> Answer:
+        self.orders.append(order)
+        problem = self.problems.get((order.subject.name, order.setting.batch_size))
+        if order.action == "rate" and problem is not None:
+            self.alive = not problem.startswith("dead")
+            return Answer(problem=problem)
+        if order.action == "fidelity":
+            return Answer(
+                record=LoaderFidelity(subject=order.subject.name, image_size=32, images=1, operations=())
+            )
+        return Answer(
+            record=LoaderRate(
+                subject=order.subject.name,
+                threads=order.setting.threads,
+                image_size=order.setting.image_size,
+                batch_size=order.setting.batch_size,
+                round=order.round,
+                position=order.position,
+                pid=1,
+                batches_per_window=1,
+                window_seconds=(1.0,),
+            )
+        )
+
+    def close(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+@pytest.fixture
+def canned(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Canned]]:
+    monkeypatch.setattr(loader_bench, "LoaderProcess", _Canned)
+    monkeypatch.setattr(_Canned, "started", 0)
+    _Canned.orders.clear()
+    _Canned.problems.clear()
+    yield _Canned
+    _Canned.problems.clear()
+
+
+def carried_out(manifest: Manifest, **changes: object) -> tuple[list[Record], list[str]]:
+    bench = LoaderBench(
+        subjects=choose_loaders(None, None, on_gpu=False),
+        manifest=manifest,
+        data="a set",
+        device="cpu",
+        augmentation="official",
+        threads=(1, 2),
+        image_sizes=(32,),
+        batch_sizes=(4,),
+        rounds=2,
+        seconds=0.1,
+        command="vicreg-fast bench loader",
+    )
+    records: list[Record] = []
+    progress: list[tuple[int, int]] = []
+    with LoaderBenchRun(
+        replace(bench, **changes),  # type: ignore[arg-type]
+        records.append,
+        lambda _, done, total: progress.append((done, total)),
+    ) as run:
+        run.run()
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
+    assert all(done < total for done, total in progress)
+    return records, run.failed
+
+
+def test_rounds_go_both_ways_through_settings_and_loaders(canned: type[_Canned], manifest: Manifest) -> None:
+    records, failed = carried_out(manifest)
+    assert not failed
+    assert isinstance(records[0], LoaderPlan)
+    assert records[0].baseline == BASELINE
+    names = list(KINDS)
+    assert [r.subject for r in records if isinstance(r, LoaderFidelity)] == names
+    rates = [r for r in records if isinstance(r, LoaderRate)]
+    order = [(r.round, r.threads, r.subject) for r in rates]
+    forwards = [(0, threads, name) for threads in (1, 2) for name in names]
+    backwards = [(1, threads, name) for threads in (2, 1) for name in reversed(names)]
+    assert order == forwards + backwards
+    assert [r.position for r in rates[:8]] == [0, 1, 2, 3] * 2
+    assert canned.started == 1
+
+
+@pytest.mark.parametrize("problem", ["a worker ended", "dead"])
+def test_a_loader_that_fails_is_left_out_there_and_the_others_go_on(
+    problem: str, canned: type[_Canned], manifest: Manifest
+) -> None:
+    canned.problems["torchvision-v2", 4] = f"{problem}: /some/where/a file.jpg"
+    records, failed = carried_out(manifest, threads=(1,), batch_sizes=(4, 6), rounds=3)
+    failures = [r for r in records if isinstance(r, Failure)]
+    assert [(f.scenario, f.stage) for f in failures] == [
+        ("torchvision-v2", "round 1: 1 thread, 32 px, batch 4")
+    ]
+    assert "/some" not in failures[0].message  # a record names no path
+    assert len(failed) == 1
+    assert "/some/where" in failed[0]
+    counts = {
+        (name, batch): sum(
+            isinstance(r, LoaderRate) and (r.subject, r.batch_size) == (name, batch) for r in records
+        )
+        for name in KINDS
+        for batch in (4, 6)
+    }
+    assert counts.pop(("torchvision-v2", 4)) == 0
+    assert set(counts.values()) == {3}
+    assert canned.started == (2 if problem == "dead" else 1)
+
+
+def test_what_has_an_obstacle_is_not_asked_for(canned: type[_Canned], manifest: Manifest) -> None:
+    subjects = choose_loaders(None, None, on_gpu=False, dali_obstacle="no DALI")
+    records, failed = carried_out(manifest, subjects=subjects, rounds=1, threads=(1,))
+    assert not failed
+    assert "dali" not in {order.subject.name for order in canned.orders}
+    plan = records[0]
+    assert isinstance(plan, LoaderPlan)
+    assert [s.obstacle for s in plan.subjects] == [None, None, None, "no DALI"]
+
+
+def test_a_process_that_is_killed_or_stops_is_told_of(manifest: Manifest) -> None:
+    work = LoaderWork(manifest=manifest, augmentation="official", device="cpu", seconds=0.01)
+    subject = usual_subject("torchvision", on_gpu=False)
+    order = Order(action="fidelity", subject=subject, setting=SETTING)
+    process = LoaderProcess(work)
+    answer = process.ask(order, patience=60)
+    assert isinstance(answer.record, LoaderFidelity)
+    assert process.alive
+    os.kill(process.pid, signal.SIGSTOP)
+    answer = process.ask(order, patience=0.2)
+    assert answer.record is None
+    assert answer.problem is not None
+    assert "no batch for 0.2 seconds" in answer.problem
+    assert not process.alive
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+    process = LoaderProcess(work)
+    os.kill(process.pid, signal.SIGKILL)
+    answer = process.ask(order, patience=60)
+    assert answer.problem is not None
+    assert "ended with exit code -9" in answer.problem
+    process.close()
+
+
+def test_a_file_that_breaks_is_a_problem_and_no_end(manifest: Manifest, tmp_path: Path) -> None:
+    broken = replace(manifest, root=tmp_path)  # where the files are not
+    process = LoaderProcess(LoaderWork(manifest=broken, augmentation="official", device="cpu", seconds=0.01))
+    order = Order(action="fidelity", subject=usual_subject(BASELINE, on_gpu=False), setting=SETTING)
+    answer = process.ask(order, patience=60)
+    assert answer.problem is not None
+    assert answer.problem.startswith("FileNotFoundError")
+    assert process.alive
+    process.close()
+    assert not process.alive
+
+
+def names(subjects: tuple[LoaderSubject, ...]) -> list[str]:
+    return [subject.name for subject in subjects]
+
+
+def test_loaders_are_chosen_by_pipeline_and_decoder() -> None:
+    assert names(choose_loaders(None, None, on_gpu=False)) == list(KINDS)
+    assert choose_loaders(None, None, on_gpu=True)[-1].decoder == "dali-mixed-cache"
+    chosen = choose_loaders(("torchvision-v2", BASELINE), ("pil", "pil-draft"), on_gpu=False)
+    assert names(chosen) == [BASELINE, f"{BASELINE}+pil-draft", "torchvision-v2+pil"]
+    assert "enlarged" in chosen[1].differs[-1]
+    gpu = choose_loaders(("dali",), ("dali-mixed",), on_gpu=True)
+    assert names(gpu) == ["dali+dali-mixed"]
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "decoders", "words"),
+    [
+        (("dalli",), None, "--pipelines dalli: must be of"),
+        (None, ("turbo",), "--decoders turbo: must be of"),
+        (("dali",), ("pil",), "none of dali can have it here; they have dali-cpu"),
+        (None, ("dali-mixed",), "--decoders dali-mixed: needs a CUDA device"),
+        (("dali",), None, "DALI is away"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(
+    pipelines: tuple[str, ...] | None, decoders: tuple[str, ...] | None, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words.replace("+", r"\+")):
+        choose_loaders(pipelines, decoders, on_gpu=False, dali_obstacle="DALI is away")
