@@ -30,6 +30,21 @@ METRICS = ("throughput", "memory", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What is timed of one scenario in one mode of one round, and in which modes."""
+
+    modes: tuple[Mode, ...] = MODES
+    steps: int = 5
+    count: int = 2
+
+    @classmethod
+    def of(cls, device: str, *, ladder: bool) -> "Sampling":
+        """A ladder has many scenarios and no words about loaders, so it times less of each."""
+        steps = 5 if device == "cpu" else 20
+        return cls(modes=MODES[:2], steps=steps, count=1) if ladder else cls(steps=steps)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What to compare, and how long to look."""
 
@@ -44,10 +59,8 @@ class Comparison:
     ladder: tuple[LadderRung, ...] = ()
     """What the scenarios are compared as, where they are the rungs of a ladder."""
     metrics: tuple[str, ...] = METRICS
-    modes: tuple[Mode, ...] = MODES
     rounds: int = 8
-    steps_per_window: int = 5
-    windows: int = 2
+    sampling: Sampling = Sampling()
     seeds: tuple[int, ...] = (0, 1, 2)
     accuracy_margin_points: float = 3.0
     trace_folder: Path | None = None
@@ -129,7 +142,7 @@ class ComparisonRun:
         if "memory" in c.metrics:
             for process in self._processes:
                 self._measure(
-                    process, Order(action="memory", steps_per_window=c.steps_per_window, windows=1), "memory"
+                    process, Order(action="memory", steps_per_window=c.sampling.steps, windows=1), "memory"
                 )
         if "throughput" in c.metrics:
             for process in self._processes:
@@ -164,7 +177,7 @@ class ComparisonRun:
         for number in range(c.rounds):
             # Each mode is a pair of neighbours in time, so that a drift of the machine meets both sides of
             # it.
-            for mode in c.modes:
+            for mode in c.sampling.modes:
                 order = self._processes if number % 2 == 0 else self._processes[::-1]
                 for place, process in enumerate(order):
                     asked = Order(
@@ -172,8 +185,8 @@ class ComparisonRun:
                         mode=mode,
                         round=number,
                         position=place,
-                        steps_per_window=c.steps_per_window,
-                        windows=c.windows,
+                        steps_per_window=c.sampling.steps,
+                        windows=c.sampling.count,
                     )
                     self._measure(process, asked, f"round {number + 1} of {c.rounds}, {mode}")
 
@@ -214,7 +227,7 @@ class ComparisonRun:
         count = len(c.scenarios)
         return (
             ("memory" in c.metrics) * count
-            + ("throughput" in c.metrics) * (c.rounds * len(c.modes) * count + count + 2)
+            + ("throughput" in c.metrics) * (c.rounds * len(c.sampling.modes) * count + count + 2)
             + (c.trace_folder is not None) * count
             + ("accuracy" in c.metrics) * len(c.seeds) * (count + 1)
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparison import Comparison, ComparisonRun, scenarios_to_compare
+from bench.comparison import Comparison, ComparisonRun, Sampling, scenarios_to_compare
 from bench.environment import find_gpus, measure_environment, usable_cores
 from bench.memory import PeakMemory, host_bytes
 from bench.record import Accuracy, Failure, Memory, RecordWriter, Throughput, read_records
@@ -26,8 +26,7 @@ def comparison(data: Path, **changes: object) -> Comparison:
         "command": "test",
         "metrics": ("throughput",),
         "rounds": 3,
-        "steps_per_window": 1,
-        "windows": 2,
+        "sampling": Sampling(steps=1, count=2),
         "seeds": (0,),
     }
     return Comparison(**{**fields, **changes})  # type: ignore[arg-type]

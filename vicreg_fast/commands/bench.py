@@ -1,4 +1,4 @@
-"""`vicreg-fast bench`: the comparison; and `bench loss`, `bench scaling`, `bench loader`."""
+"""`vicreg-fast bench`: the comparison and the ladder; and `bench loss`, `bench scaling`, `bench loader`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import click
 
 from vicreg_fast.commands import common
 from vicreg_fast.commands.bench_cost import check_target, cost_options
+from vicreg_fast.commands.bench_history import history
 from vicreg_fast.commands.bench_loader import loader
 from vicreg_fast.commands.bench_loss import loss
 from vicreg_fast.commands.bench_scaling import scaling
@@ -15,7 +16,11 @@ from vicreg_fast.commands.common import out_option
 from vicreg_fast.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from bench.comparison import Comparison
+    from bench.ladder_record import LadderRung
+    from vicreg_fast.config import Recipe
 
 QUICK_ROUNDS, FULL_ROUNDS = 6, 10
 
@@ -40,7 +45,13 @@ class _Metrics(click.ParamType):
     metavar="NAME[,NAME]",
     default="baseline",
     show_default=True,
-    help="Scenarios to compare `fast` with: baseline, tuned.",
+    help="Scenarios to compare `fast` with: baseline, tuned, plain (the baseline in fp32), each also with "
+    "changes added or taken away, as baseline+dali or fast-fused_loss.",
+)
+@click.option(
+    "--ladder",
+    is_flag=True,
+    help="From `plain` to `fast` one change at a time, forwards and backwards: what each brings.",
 )
 @click.option(
     "--metrics",
@@ -73,6 +84,7 @@ class _Metrics(click.ParamType):
 def command(
     ctx: click.Context,
     compare: str,
+    ladder: bool,
     metrics: tuple[str, ...] | None,
     quick: bool,
     full: bool,
@@ -92,27 +104,26 @@ def command(
     """Compare `fast` with other ways to pretrain: pairs/s, memory and final linear accuracy, side by side.
 
     Each scenario runs in a process of its own, rounds interleaved. Writes records.jsonl, report.html,
-    report.md and samples.csv.
+    report.md and samples.csv. Exit code 4: a scenario failed; what the others gave is reported.
     """
     if ctx.invoked_subcommand is not None:
         return
     if quick and full:
         raise UsageError("--quick and --full exclude each other")
     folder = common.new_records_folder(out, "bench")
-    from bench.comparison import Comparison, describe_data, scenarios_to_compare
-    from bench.scenarios import SCENARIOS
+    from bench.comparison import Comparison, Sampling, describe_data
     from pipelines.manifest import load_manifest
 
-    names = [name.strip() for name in compare.split(",")]
-    for name in names:
-        if name not in SCENARIOS:
-            raise UsageError(f"--compare {compare}: no scenario {name!r}; there are {', '.join(SCENARIOS)}")
-    scenarios = scenarios_to_compare(names)
-    if len(scenarios) < 2:
-        raise UsageError("--compare fast: fast is what is compared; name baseline or tuned")
     on = common.choose_device(device)
     recipe = common.choose_recipe(recipe_name, settings, on)
-    asked = metrics or (("throughput", "memory") if quick else ("throughput", "memory", "accuracy"))
+    asked = metrics or ("throughput", "memory", "accuracy")
+    if metrics is None and (quick or ladder):
+        asked = ("throughput", "memory")
+    if ladder:
+        named = ctx.get_parameter_source("compare") is not click.core.ParameterSource.DEFAULT
+        scenarios, rungs = _ladder(asked, recipe, on, compare if named else None)
+    else:
+        scenarios, rungs = _compared(compare), ()
     check_target(target_accuracy, price, asked)
     where, name = common.choose_data(data, recipe)
     with common.progress_bar("checking the images") as advance:
@@ -123,6 +134,8 @@ def command(
     _run(
         Comparison(
             scenarios=scenarios,
+            ladder=rungs,
+            sampling=Sampling.of(on.type, ladder=ladder),
             recipe=recipe,
             data=where,
             data_description=describe_data(name, train, test),
@@ -140,6 +153,37 @@ def command(
         ),
         folder,
     )
+
+
+def _compared(names: str) -> tuple[str, ...]:
+    """Raises UsageError for a name that is none, and where there is nothing but `fast`."""
+    from bench.changes import parse_name
+    from bench.comparison import scenarios_to_compare
+
+    scenarios = scenarios_to_compare([name.strip() for name in names.split(",")])
+    for name in scenarios:
+        try:
+            parse_name(name)
+        except UsageError as error:
+            raise UsageError(f"--compare {names}: {error}") from None
+    if len(scenarios) < 2:
+        raise UsageError("--compare fast: fast is what is compared; name baseline or tuned")
+    return scenarios
+
+
+def _ladder(
+    metrics: tuple[str, ...], recipe: "Recipe", device: "torch.device", compare: str | None
+) -> tuple[tuple[str, ...], "tuple[LadderRung, ...]"]:
+    """Its scenarios and rungs. Raises UsageError for what does not go with it."""
+    from bench.changes import ladder_scenarios
+    from bench.scenarios import recipe_ladder
+
+    if compare is not None:
+        raise UsageError(f"--ladder --compare {compare}: a ladder has its own scenarios; give one of the two")
+    if "accuracy" in metrics:
+        raise UsageError("--ladder --metrics accuracy: a ladder measures throughput and memory only")
+    rungs = recipe_ladder(recipe, device)
+    return ladder_scenarios(rungs), rungs
 
 
 def _run(comparison: "Comparison", out: Path) -> None:
@@ -170,3 +214,4 @@ command.add_command(loss)
 command.add_command(scaling)
 command.add_command(trace)
 command.add_command(loader)
+command.add_command(history)
