@@ -137,7 +137,9 @@ class PackageMeter:
         return DeviceState()
 
 
-def open_meter(device_type: str, uuid: str | None = None) -> tuple[Meter | None, str]:
+def open_meter(
+    device_type: str, uuid: str | None = None, *, powercap: Path = POWERCAP
+) -> tuple[Meter | None, str]:
     """The meter of a `cuda` device (the first GPU unless its uuid is given) or of the processor, and in words
     what it reads or, where it is None, why there is none."""
     if device_type == "cuda":
@@ -149,7 +151,7 @@ def open_meter(device_type: str, uuid: str | None = None) -> tuple[Meter | None,
             return meter, "not measured: this GPU has no energy counter that NVML reads"
         return meter, "NVML's counter of the whole GPU"
     try:
-        return PackageMeter(), "RAPL's counter of the processor's packages, whatever runs on them"
+        return PackageMeter(powercap), "RAPL's counter of the processor's packages, whatever runs on them"
     except PermissionError:
         return None, "not measured: RAPL's counters (/sys/class/powercap) can be read by root alone here"
     except (OSError, ValueError):

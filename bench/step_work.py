@@ -6,10 +6,11 @@ are the algorithm's, the same for every scenario of a recipe: model FLOPs utilis
 what the device's matrix products reach. What a scenario does beyond them (D×D products where N×N ones are
 fewer) is in its own count, and never in its favour.
 
-Counted are matrix products and convolutions, by torch.utils.flop_counter: a multiplication and an addition
-are two operations. A convolution of n images, C_in → C_out, k×k, to H×W costs 2·n·C_in·C_out·k²·H·W forward,
-as much for its weight's gradient, and as much again for its input's where one is wanted: the first has none.
-The network's count needs shapes only and is taken on torch's meta device, with nothing computed.
+Counted are matrix products and convolutions, by the formulas of torch.utils.flop_counter: a multiplication
+and an addition are two operations. A convolution of n images, C_in → C_out, k×k, to H×W costs
+2·n·C_in·C_out·k²·H·W forward, as much for its weight's gradient, and as much again for its input's where one
+is wanted: the first has none. The network's count needs shapes only and is taken on torch's meta device, with
+nothing computed.
 
 The counter does not see into kernels that are not torch's: of a loss without a product that it knows, the
 plan's dense products are counted.
@@ -20,10 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from bench.limits_record import StepWork
 from bench.roofline import least_work
@@ -43,14 +43,23 @@ def network_flops(recipe: Recipe) -> int:
     random_state = torch.get_rng_state()
     try:
         with torch.device("meta"):
-            network = build_network(recipe).train()
+            network = build_network(recipe)
+            _drop_norms(network)  # they have no product, and are most of the time of a network on meta
             views = [torch.empty(rows, 3, side, side) for _ in range(VIEWS)]
     finally:
         torch.set_rng_state(random_state)
-    with FlopCounterMode(display=False) as counter:
+    with _Counting() as counted:
         z_1, z_2 = network(*views)
         torch.autograd.backward([z_1, z_2], [torch.empty_like(z_1), torch.empty_like(z_2)])
-    return recipe.accumulate * int(counter.get_total_flops())
+    return int(recipe.accumulate * counted.flops)
+
+
+def _drop_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            setattr(module, name, nn.Identity())
+        else:
+            _drop_norms(child)
 
 
 def loss_least_flops(recipe: Recipe) -> int:
@@ -82,12 +91,12 @@ class CountedStep:
 
 def count_step(train_step: TrainingStep, batches: Sequence[ViewBatch]) -> CountedStep:
     """Runs one step of an eager TrainingStep, which trains it, and counts."""
-    with FlopCounterMode(display=False) as counter, _MovedBytes() as moved:
+    with _Counting() as counted:
         train_step(batches)
     parameters = [p for p in train_step.network.parameters() if p.requires_grad]
     return CountedStep(
-        flops=int(counter.get_total_flops()),
-        operator_bytes=moved.total,
+        flops=counted.flops,
+        operator_bytes=counted.moved_bytes,
         parameter_bytes=sum(p.nbytes for p in parameters),
         gradient_bytes=sum(p.grad.nbytes for p in parameters if p.grad is not None),
         optimizer_state_bytes=_state_bytes(train_step.optimizer),
@@ -153,19 +162,24 @@ def _state_bytes(optimizer: optim.Optimizer) -> int:
     return sum(t.nbytes for t in tensors if isinstance(t, Tensor) and t.ndim > 0)
 
 
-class _MovedBytes(TorchDispatchMode):
-    """Adds up the tensors that operators read and write; one that only makes a view moves nothing."""
+class _Counting(TorchDispatchMode):
+    """Adds up the FLOPs of operators, by the formulas of torch's own counter, and the tensors they read and
+    write; one that only makes a view moves nothing. torch's FlopCounterMode would run each operator in parts,
+    as much slower."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.flops: int = 0
+        self.moved_bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
         name = func.overloadpacket.__name__
+        if func.overloadpacket in flop_registry:
+            self.flops += int(flop_registry[func.overloadpacket](*args, **kwargs, out_val=found))
         if func.namespace == "aten" and not func.is_view and name not in _MAKE_ONLY:
-            self.total += _moved(func._schema, name, args, kwargs, found)
+            self.moved_bytes += _moved(func._schema, name, args, kwargs, found)
         return found
 
 
@@ -183,7 +197,7 @@ def _moved(schema: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         value = args[place] if place < len(args) else kwargs.get(argument.name)
         if argument.alias_info is not None and argument.alias_info.is_write:
             written += _bytes(value)
-    read = _bytes((args, kwargs)) - (written if name in _OVERWRITE else 0)
+    read = _bytes(args) + _bytes([*kwargs.values()]) - (written if name in _OVERWRITE else 0)
     returned = found if isinstance(found, tuple) else (found,)
     # What an operator changed in place it may return as well: that is no second tensor.
     fresh = [
@@ -194,5 +208,10 @@ def _moved(schema: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     return read + written + _bytes(fresh)
 
 
-def _bytes(tree: Any) -> int:
-    return sum(leaf.nbytes for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+def _bytes(value: Any) -> int:
+    """Of the tensors in an operator's arguments: there are lists of tensors, and nothing deeper."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes, value))
+    return 0
