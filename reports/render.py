@@ -32,7 +32,7 @@ from reports.tables import (
 )
 from reports.text import printable
 from reports.time_to_accuracy import race_table
-from reports.verdict import Tone, verdict
+from reports.verdict import FEW, Tone, verdict
 from reports.waterfall import ladder_table, ladders
 from vicreg_fast.errors import RecordError
 
@@ -63,6 +63,7 @@ def render_html(report: Report) -> str:
             recipe=recipe_table(report),
             report=report,
             most_rows=MOST_ROWS,
+            few=FEW,
             downloads=downloads(report.records, samples_csv(report)),
         )
     )
@@ -86,7 +87,7 @@ def render_markdown(report: Report) -> str:
     lines = markdown_opening(
         f"{report.plan.contender} against {report.plan.baseline}",
         said,
-        (*said.others, *said.context),
+        said.context,
         report.problems,
     )
     tables = (*_tables(summary), scenario_table(report), environment_table(report))
@@ -98,7 +99,7 @@ def render_markdown(report: Report) -> str:
 def print_report(report: Report, console: Console) -> None:
     """The verdict and the result tables, for a terminal."""
     said = verdict(report)
-    print_opening(said, (*said.others, *said.context), report.problems, console)
+    print_opening(said, said.context, report.problems, console)
     for table in _tables(summarise(report)):
         console.print(rich_table(table))
 

@@ -1,5 +1,6 @@
 """The verdict: a headline, three numbers to be shown large, and what to know before believing them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ from reports.waterfall import ladder_sentences, ladders
 
 Tone = Literal["good", "bad", "open"]
 
+FEW = 3
+"""Scenarios that are spoken of one by one in a terminal, in Markdown and in a page before it is unfolded."""
 BUSY_LOAD = 0.5
 """Load per core, when the run began, from which the machine counts as busy with something else."""
 
@@ -58,7 +61,16 @@ class Verdict:
 
     @property
     def context(self) -> tuple[str, ...]:
-        return (*self.paces, *self.ladder, self.floors, *self.limits, self.machine)
+        """What follows the headline in a terminal and in Markdown: of many scenarios, the first few."""
+        others = () if self.ladder else first_few(self.others)
+        return (*self.ladder, *others, *first_few(self.paces), self.floors, *self.limits, self.machine)
+
+
+def first_few(sentences: Sequence[str]) -> tuple[str, ...]:
+    """`FEW` of the sentences, and how many more the page has."""
+    if len(sentences) <= FEW:
+        return tuple(sentences)
+    return (*sentences[:FEW], f"The same of {len(sentences) - FEW} more scenarios is in the page.")
 
 
 def verdict(report: Report) -> Verdict:
@@ -76,7 +88,7 @@ def verdict(report: Report) -> Verdict:
         cards=cards,
         others=tuple(compare(summary, name) for name in others),
         paces=_paces(summary),
-        ladder=tuple(sentence for ladder in ladders(summary) for sentence in ladder_sentences(ladder)),
+        ladder=tuple(dict.fromkeys(said for ladder in ladders(summary) for said in ladder_sentences(ladder))),
         floors=floors(summary, plan.contender),
         limits=limits_sentences(summary),
         machine=machine(report.environments),

@@ -5,55 +5,16 @@ from pathlib import Path
 import pytest
 
 from bench.loss_record import LossTiming
-from bench.record import Checked, Environment, LossPrediction, RecordWriter, ScalingRun
+from bench.record import Checked
 from reports.dispatch import KINDS, choose_kind, record_kinds
 from reports.load import load_report
 from reports.render import render_html
 from reports.scaling_load import load_scaling
 from tests.reports.loss_runs import LossRun
+from tests.reports.scaling_runs import prediction, scaling_file
 from vicreg_fast.errors import RecordError, UsageError
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "2026-11-22-cpu"
-
-
-def prediction(provider: str, world_size: int, milliseconds: float = 1.0) -> LossPrediction:
-    rates = dict.fromkeys(
-        (
-            *("bfloat16_tflops", "tf32_tflops", "float32_tflops", "memory_gbytes", "link_gbytes"),
-            *("latency_us", "kernel_us", "capacity_gbytes"),
-        ),
-        10.0,
-    )
-    return LossPrediction(
-        provider=provider,
-        form="gram",
-        backend="triton",
-        exchange="gather",
-        dtype="bfloat16",
-        world_size=world_size,
-        n=256,
-        d=8192,
-        flops=10**9,
-        memory_bytes=10**6,
-        exchange_bytes=10**6,
-        kernels=4,
-        peak_bytes=10**8,
-        products_seconds=milliseconds / 1e3,
-        elementwise_seconds=1e-4,
-        launch_seconds=1e-5,
-        exchange_seconds=1e-5,
-        rates={"name": "Test GPU", **rates},
-    )
-
-
-def scaling_file(path: Path, *more: object) -> Path:
-    writer = RecordWriter(path)
-    writer.write(Environment(processor="Test CPU", cores=2, memory_bytes=2**34, system="Linux"))
-    writer.write(ScalingRun(command="vicreg-fast bench scaling --n 256", measured_on=("Measured GPU",)))
-    for record in (*(prediction(p, w, w) for w in (1, 8) for p in ("ours", "official")), *more):
-        writer.write(record)  # type: ignore[arg-type]
-    writer.close()
-    return path
 
 
 def test_each_kind_of_record_finds_its_report(full_run, tmp_path: Path) -> None:
