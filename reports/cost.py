@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reports.summary import Summary
 from reports.tables import Table
 from reports.text import NOTHING, amount, percent, times
-from reports.time_to_accuracy import course
+from reports.time_to_accuracy import course, races
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Cost:
     """Median over seeds of the training time at the first probe that reaches the target, without the probes;
     None where a seed never does."""
     seeds: int
-    """That have a curve."""
+    """That could reach it: they have a curve."""
 
 
 def price(summary: Summary) -> float | None:
@@ -31,33 +31,26 @@ def price(summary: Summary) -> float | None:
 
 
 def target(summary: Summary) -> float | None:
-    """The accuracy whose cost is asked for, in [0, 1]: the one given, or the baseline's final mean."""
+    """The accuracy whose cost the user asked for, in [0, 1]; None stands for where the baseline ends, seed by
+    seed, as in `reports.time_to_accuracy`."""
     asked = summary.plan.target_accuracy_percent
-    if asked is not None:
-        return asked / 100 if 0 < asked <= 100 else None
-    probe = summary.probes.get(summary.plan.baseline)
-    return probe.mean if probe is not None else None
+    return asked / 100 if asked is not None and 0 < asked <= 100 else None
 
 
 def costs(summary: Summary) -> tuple[Cost, ...]:
     """Of every scenario of which something is known; empty without a price."""
     if price(summary) is None:
         return ()
-    goal = target(summary)
     found = []
     for name in summary.scenarios:
         rate, images = summary.rates.get((name, "end-to-end")), summary.plan.epoch_images
-        curves = [course(a) for a in summary.report.accuracies if a.subject == name and a.curve]
-        reached = [
-            next((at for at, level in points if level >= goal), None) if goal is not None else None
-            for points in curves
-        ]
+        reached = _reached(summary, name)
         there = [seconds for seconds in reached if seconds is not None]
         cost = Cost(
             scenario=name,
             epoch_seconds=images / rate.median.estimate if rate is not None and images else None,
-            target_seconds=statistics.median(there) if there and len(there) == len(curves) else None,
-            seeds=len(curves),
+            target_seconds=statistics.median(there) if there and len(there) == len(reached) else None,
+            seeds=len(reached),
         )
         if cost.epoch_seconds is not None or cost.seeds:
             found.append(cost)
@@ -65,26 +58,24 @@ def costs(summary: Summary) -> tuple[Cost, ...]:
 
 
 def cost_table(summary: Summary) -> Table:
-    goal = target(summary)
     rows = tuple(
         (
             cost.scenario,
             NOTHING if cost.epoch_seconds is None else f"{amount(cost.epoch_seconds)} s",
             _money(summary, cost.epoch_seconds),
-            _reached(cost),
+            _time_to(cost),
             _money(summary, cost.target_seconds),
         )
         for cost in costs(summary)
     )
-    aim = "a target" if goal is None else percent(goal)
-    columns = ("scenario", "epoch", "cost of an epoch", f"to {aim}", f"cost of {aim}")
+    columns = ("scenario", "epoch", "cost of an epoch", f"to {_aim(summary)}", "cost of that")
     return Table(title="Cost", columns=columns, rows=rows)
 
 
 def cost_sentences(summary: Summary) -> tuple[str, ...]:
     """The contender's cost beside the baseline's; none without a price."""
     hourly, found = price(summary), {cost.scenario: cost for cost in costs(summary)}
-    plan, goal = summary.plan, target(summary)
+    plan, aim = summary.plan, _aim(summary)
     mine, theirs = found.get(plan.contender), found.get(plan.baseline)
     if hourly is None or mine is None:
         return ()
@@ -92,11 +83,11 @@ def cost_sentences(summary: Summary) -> tuple[str, ...]:
     if mine.epoch_seconds is not None:
         text = f"an epoch of {plan.epoch_images:,} images costs {_money(summary, mine.epoch_seconds)} with "
         said.append(text + plan.contender + _beside(summary, mine.epoch_seconds, theirs, "epoch_seconds"))
-    if goal is not None and mine.seeds:
-        text = f"{plan.contender} does not reach {percent(goal)} linear accuracy in every seed"
+    if mine.seeds:
+        text = f"{plan.contender} does not reach {aim} in every seed"
         if mine.target_seconds is not None:
-            text = f"{percent(goal)} linear accuracy costs {_money(summary, mine.target_seconds)} with "
-            text += plan.contender + _beside(summary, mine.target_seconds, theirs, "target_seconds")
+            text = f"reaching {aim} costs {_money(summary, mine.target_seconds)} with {plan.contender}"
+            text += _beside(summary, mine.target_seconds, theirs, "target_seconds")
         said.append(text)
     if not said:
         return ()
@@ -110,7 +101,23 @@ def _beside(summary: Summary, mine: float, theirs: Cost | None, field: str) -> s
     return f" and {_money(summary, other)} with {summary.plan.baseline} ({times(mine / other)})"
 
 
-def _reached(cost: Cost) -> str:
+def _reached(summary: Summary, name: str) -> list[float | None]:
+    """Seconds to the target of each seed with a curve; None for a seed that never gets there."""
+    goal = target(summary)
+    if goal is None:
+        return [race.seconds[name] for race in races(summary) if name in race.seconds]
+    curves = [course(a) for a in summary.report.accuracies if a.subject == name and a.curve]
+    return [next((at for at, level in points if level >= goal), None) for points in curves]
+
+
+def _aim(summary: Summary) -> str:
+    goal = target(summary)
+    if goal is None:
+        return f"the final accuracy of {summary.plan.baseline}"
+    return f"{percent(goal)} linear accuracy"
+
+
+def _time_to(cost: Cost) -> str:
     if cost.target_seconds is not None:
         return f"{amount(cost.target_seconds)} s"
     return "not in every seed" if cost.seeds else NOTHING
