@@ -62,17 +62,11 @@ def series(ax: Axes, x: npt.NDArray[np.int64], y: Values, colour: int, label: st
         ax.fill_between(line.x, line.low, line.high, color=ink, alpha=0.3, linewidth=0)
         for edge in (line.low, line.high):  # a spike of one column has no area to be seen by
             ax.plot(line.x, edge, color=ink, lw=0.7, alpha=0.7)
-    alone = np.isfinite(line.middle).sum() == 1
-    ax.plot(line.x, line.middle, color=ink, lw=1.6, marker="o" if alone else None, ms=4, label=label)
-    _dots_between_gaps(ax, line, ink)
-
-
-def _dots_between_gaps(ax: Axes, line: Thinned, ink: str) -> None:
-    """A number with a gap on both sides has no line to be seen by."""
-    there = np.isfinite(line.middle)
-    beside = np.convolve(there, [1, 0, 1], mode="same").astype(int)
-    lonely = there & (beside == 0)
-    ax.plot(line.x[lonely], line.middle[lonely], "o", color=ink, ms=3)
+    ax.plot(line.x, line.middle, color=ink, lw=1.6, label=label)
+    # A number with a gap on both sides has no line to be seen by.
+    there = np.pad(np.isfinite(line.middle), 1)
+    lonely = there[1:-1] & ~there[:-2] & ~there[2:]
+    ax.plot(line.x[lonely], line.middle[lonely], "o", color=ink, ms=4)
 
 
 def restarts(axes: Sequence[Axes], steps: Sequence[int]) -> None:
