@@ -143,6 +143,6 @@ def _growth_card(summary: LoaderSummary) -> Card | None:
     return Card(
         label=f"{summary.contender} from {found[0].from_threads} to {plural(most, 'thread')}",
         value=times(found[0].ratio.estimate),
-        detail=f"of {times(most / found[0].from_threads)} at best, on {plural(summary.cores, 'core')}",
+        detail=f"with {times(most / found[0].from_threads)} the threads, on {plural(summary.cores, 'core')}",
         tone="good" if found[0].ratio.low > 1 else "open",
     )
