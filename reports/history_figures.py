@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.change_points import FEWEST_POINTS
 from bench.history import History, Series
@@ -81,7 +81,7 @@ def _draw(ax: Axes, series: Series) -> None:
     ax.get_xticklabels()[0].set_horizontalalignment("left")
     ax.get_xticklabels()[-1].set_horizontalalignment("right")
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    ax.ticklabel_format(axis="y", useOffset=False, style="plain")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     ax.set_ylabel(series.unit)
     ax.grid(visible=True, axis="y")
 

@@ -2,6 +2,7 @@
 it.
 """
 
+import math
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -9,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.regression_judge import CaseJudgement, Status
-from reports.drawing import LABEL, ROW, value_beside
+from reports.drawing import value_beside
 from reports.figures import Picture
 from reports.regression_load import RegressionReport, RoundRatio, round_ratios
 from reports.regression_words import change, ordered
 from reports.svg import GRID, INK, MUTED, PAPER, canvas, scenario_colour, style, to_svg
 from reports.text import plural, printable, shortened
 
+ROW = 58
+"""Height of one case with its name, in px."""
 MOST_CASES = 40
 """Drawn; the table has all."""
 MARKERS: dict[Status, tuple[str, int]] = {
@@ -90,7 +93,9 @@ def _draw_case(ax: Axes, row: int, case: CaseJudgement) -> list[float]:
     ends = []
     if case.tau is not None:
         left, right = 1 / (1 + case.tau), 1 + case.tau
-        ax.barh(row, right - left, left=left, height=0.8, color=GRID, alpha=0.55, linewidth=0, zorder=1)
+        ax.barh(
+            row + 0.09, right - left, left=left, height=0.62, color=GRID, alpha=0.55, linewidth=0, zorder=1
+        )
         ends += [left, right]
     if case.control is not None:
         below = row + 0.27
@@ -99,8 +104,8 @@ def _draw_case(ax: Axes, row: int, case: CaseJudgement) -> list[float]:
         ends += [case.control.low, case.control.high]
     if case.ratio is not None:
         hue = scenario_colour(colour)
-        ax.plot([case.ratio.low, case.ratio.high], [row - 0.1] * 2, color=hue, lw=2.6, zorder=5)
-        ax.plot([case.ratio.estimate], [row - 0.1], marker, ms=8, mfc=hue, mec=PAPER, mew=1, zorder=6)
+        ax.plot([case.ratio.low, case.ratio.high], [row] * 2, color=hue, lw=2.6, zorder=5)
+        ax.plot([case.ratio.estimate], [row], marker, ms=8, mfc=hue, mec=PAPER, mew=1, zorder=6)
         ends += [case.ratio.low, case.ratio.high]
     return ends
 
@@ -130,13 +135,11 @@ def _rounds(report: RegressionReport) -> Picture | None:
         f"{case.case}: " + ", ".join(change(ratio.estimate) for ratio in ratios) for case, ratios, _ in shown
     )
     with mpl.rc_context(style()):
-        figure, (ax,) = canvas(70 + 1.5 * ROW * len(shown), [1])
+        figure, (ax,) = canvas(70 + ROW * len(shown), [1])
         ends = [1.0]
         for row, (case, ratios, control) in enumerate(shown):
-            ends += _draw_rounds(ax, row + 0.27, 0.14, control, MUTED)
-            ends += _draw_rounds(
-                ax, row - 0.14, 0.2, ratios, scenario_colour(MARKERS.get(case.status, ("o", 0))[1])
-            )
+            ends += _draw_rounds(ax, row + 0.32, 0.1, control, MUTED)
+            ends += _draw_rounds(ax, row, 0.2, ratios, scenario_colour(MARKERS.get(case.status, ("o", 0))[1]))
         _axis(ax, ends, [case.case for case, _, _ in shown])
         ax.set_xlabel("time ÷ base's in the same round")
         first, ratios, _ = shown[0]
@@ -172,22 +175,36 @@ def _draw_rounds(
 
 
 def _axis(ax: Axes, ends: Sequence[float], names: Sequence[str]) -> None:
-    """A logarithmic axis around 1 that is labelled as changes, a row a case."""
+    """A logarithmic axis around 1, a row a case with its name above: beside it, names would be cut, and many
+    differ in their ends only.
+    """
     low, high = min(ends), max(ends)
     room = max(high / low, 1.02)
     ax.set_xscale("log")
-    ax.set_xlim(low / room**0.05, high * room**0.24)
-    left, right = ax.get_xlim()
-    within = [tick for tick in TICKS if left <= tick <= right]
-    step = -(-len(within) // 6)
-    first = within.index(1) % step if 1 in within else 0
-    ax.xaxis.set_major_locator(FixedLocator(within[first::step]))
+    ax.set_xlim(low / room**0.04, high * room**0.2)
+    ax.xaxis.set_major_locator(FixedLocator(_ticks(*ax.get_xlim())))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_yticks(range(len(names)), [shortened(name, LABEL) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.75)
+    ax.set_yticks([])
+    for row, name in enumerate(names):
+        ax.annotate(
+            shortened(name, 48), (0, row - 0.44), xycoords=("axes fraction", "data"), va="center", zorder=7,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
     ax.grid(visible=True, axis="x")
     ax.axvline(1, color=INK, lw=1.2, zorder=2)
+
+
+def _ticks(left: float, right: float) -> list[float]:
+    """From 1 outwards, those of TICKS that leave room for their labels."""
+    least = (right / left) ** 0.11
+    chosen = [1.0]
+    for tick in sorted(TICKS, key=lambda tick: abs(math.log(tick))):
+        apart = all(max(tick / other, other / tick) >= least for other in chosen)
+        if left <= tick <= right and apart:
+            chosen.append(tick)
+    return chosen
 
 
 def _words(case: CaseJudgement) -> str:

@@ -15,24 +15,22 @@ CONFIRMED = {True: "yes", False: "no", None: NOTHING}
 
 
 def case_table(report: RegressionReport) -> Table:
-    """One row a case, what is to be read first on top: change of time, its interval, τ, status and why."""
+    """One row a case, what is to be read first on top: status and why, change of time, its interval, τ."""
     rows = tuple(
         (
             case.case,
             f"{STATUS_MARKS[case.status]} {case.status}",
+            case.reason,
             NOTHING if case.ratio is None else change(case.ratio.estimate),
             _span(case.ratio),
             _span(case.control),
             NOTHING if case.tau is None else percent(case.tau),
             CONFIRMED[case.confirmed],
-            case.reason,
         )
         for case in ordered(report.judgement.cases)
     )
-    columns = (
-        "case", "status", "time", "head ÷ base", "control", "τ", "confirmed", "why",
-    )  # fmt: skip
-    return Table(title="Benchmarks", columns=columns, rows=rows, names=2)
+    columns = ("case", "status", "why", "time", "head ÷ base", "control", "τ", "confirmed")
+    return Table(title="Benchmarks", columns=columns, rows=rows, names=3)
 
 
 def gate_table(report: RegressionReport, *, only_differing: bool) -> Table:
