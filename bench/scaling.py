@@ -24,7 +24,8 @@ import torch
 
 from bench.gpu_rates import GpuRates
 from bench.loss_record import LossTiming
-from bench.scaling_cost import LossCost, official_cost, our_cost, our_plan
+from bench.roofline import least_work
+from bench.scaling_cost import LossCost, matmul_rate, official_cost, our_cost, our_plan
 from bench.scaling_record import OFFICIAL, OURS, Checked, LossPrediction
 
 
@@ -56,7 +57,15 @@ def predict(
             for collective in cost.collectives
         ),
         rates=rates.flat(),
+        floor_seconds=_floor_seconds(cost, rates, n, D, W, dtype),
     )
+
+
+def _floor_seconds(cost: LossCost, rates: GpuRates, n: int, D: int, W: int, dtype: torch.dtype) -> float:
+    """Products in the embeddings' own dtype, whatever `cost` widens them to."""
+    work = least_work(n * W, D, dtype.itemsize, "forward+backward")
+    rate = rates.matmul_tflops[matmul_rate(dtype, tf32="tf32" in cost.flops)]
+    return max(work.flops / (1e12 * rate), work.moved_bytes / (1e9 * rates.memory_gbytes)) / W
 
 
 def scaling(

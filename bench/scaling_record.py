@@ -40,6 +40,9 @@ class LossPrediction(RecordBase):
     exchange_seconds: float
     rates: dict[str, float | str]
     """Of the GPU and the link, with units in their names."""
+    floor_seconds: float | None = None
+    """The least work of the exact loss of all rows, shared evenly by the ranks, at the same rates; nothing
+    exchanged. None in records of before."""
 
     @property
     def seconds(self) -> float:

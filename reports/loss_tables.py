@@ -3,18 +3,20 @@
 import csv
 import io
 
-from bench.loss_compare import Place
+from bench.loss_compare import Place, place_of
 from bench.loss_record import LossPhase
 from reports.loss_load import BASELINE, LossReport, shown_error
 from reports.loss_summary import LossSummary, Row
 from reports.tables import Table
 from reports.text import NOTHING, amount, memory, percent, span, times
 
+FLOOR = "at least"
+"""The row of the floor: what the least work of the exact loss takes, at what the machine reached."""
 _SHORT: dict[LossPhase, str] = {"forward": "fwd", "backward": "bwd", "forward+backward": "both"}
 
 
 def place_tables(summary: LossSummary) -> tuple[Table, ...]:
-    """One table a place: times, ratio, memory and floor of each loss."""
+    """One table a place: times, ratio and memory of each loss, and below them the floor of each time."""
     return tuple(_place_table(summary, place) for place in summary.rows)
 
 
@@ -36,6 +38,11 @@ def _place_table(summary: LossSummary, place: Place) -> Table:
                 NOTHING if row.floor_share is None else percent(row.floor_share),
             )
         )
+    floors = {floor.phase: floor for floor in summary.report.floors if place_of(floor) == place}
+    if floors:
+        least = (floors.get(phase) for phase in summary.report.phases)
+        times_at_least = (NOTHING if floor is None else amount(1e3 * floor.seconds) for floor in least)
+        cells.append((FLOOR, NOTHING, NOTHING, *times_at_least, *(NOTHING,) * 4))
     phases = tuple(f"{_SHORT[phase]} ms" for phase in summary.report.phases)
     columns = ("loss", "as", "check", *phases, f"× {BASELINE}", "95 % interval", "peak extra", "of floor")
     pairs = max((t.samples for row in rows for t in row.seconds.values()), default=0)

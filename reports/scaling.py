@@ -11,7 +11,7 @@ from bench.scaling_record import OFFICIAL, OURS, Checked, LossPrediction
 from reports.figures import Picture
 from reports.svg import canvas, scenario_colour, style, to_svg
 from reports.tables import Table
-from reports.text import amount, plural, times
+from reports.text import NOTHING, amount, plural, times
 
 COLOURS = {OFFICIAL: 0, OURS: 1}
 PARTS = {
@@ -152,7 +152,7 @@ def scaling_table(scaling: Scaling) -> Table:
 
 
 def parts_table(scaling: Scaling) -> Table:
-    """Where the predicted time goes, and the memory held at once."""
+    """Where the predicted time goes, its floor, and the memory held at once."""
     rows = []
     for pair in scaling.pairs:
         for p in pair:
@@ -162,11 +162,12 @@ def parts_table(scaling: Scaling) -> Table:
                     f"{p.world_size:,}",
                     f"{p.provider}, {p.backend}",
                     *parts,
+                    NOTHING if p.floor_seconds is None else _number(1e3 * p.floor_seconds),
                     f"{p.kernels:,}",
                     _number(p.peak_bytes / 1e9),
                 )
             )
-    columns = ("ranks", "loss", *(f"{part} ms" for part in PARTS), "kernels", "peak GB")
+    columns = ("ranks", "loss", *(f"{part} ms" for part in PARTS), "floor ms", "kernels", "peak GB")
     return Table(title="Where the predicted time goes", columns=columns, rows=tuple(rows), names=2)
 
 

@@ -175,6 +175,11 @@ def test_the_headline_shape_by_hand() -> None:
     assert official.exchange_seconds == pytest.approx(42 * 5e-6 + 3 * 58_720_256 / 100e9)
     # (16.493 + 8.045 + 0.244 + 1.972 ms) over (0.344 + 0.243 + 0.026 + 0.637 ms)
     assert official.seconds / ours.seconds == pytest.approx(26.753 / 1.250, rel=1e-3)
+    least = 2 * (
+        2048 * 2049 * 8192 + 2 * 2048 * 2048 * 8192
+    )  # half of a symmetric product, and one that is not
+    assert ours.floor_seconds == official.floor_seconds == pytest.approx(least / 8 / 100e12)
+    assert ours.floor_seconds < ours.products_seconds
 
 
 def test_doubling_the_ranks_doubles_what_is_gathered() -> None:
