@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from vicreg_fast.commands import common
 from vicreg_fast.commands.common import F
 from vicreg_fast.errors import RecordError, UsageError
-
-if TYPE_CHECKING:
-    from bench.regression_judge import RegressionJudgement
 
 ROUNDS, PAIRS = 7, 20
 
@@ -126,15 +123,29 @@ def run_against(options: Against) -> int:
         RegressionRun(regression, writer, show) as run,
     ):
         judgement = run.run()
-    _report(judgement, records, options)
+    _report(records, options)
     return judgement.exit_code(strict=options.strict)
 
 
-def _report(judgement: "RegressionJudgement", records: Path, options: Against) -> None:
-    click.echo(judgement.headline)
-    for case in judgement.cases:
-        click.echo(f"  {case.status:12} {case.case}: {case.reason}")
-    click.echo(f"records {records}")
+def _report(records: Path, options: Against) -> None:
+    from reports.junit import regression_junit
+    from reports.regression_load import load_regression
+    from reports.regression_render import (
+        print_regression_report,
+        render_regression_markdown,
+        write_regression_report,
+    )
+    from reports.render import write_files
+
+    written = write_regression_report([records], records.parent)
+    report = load_regression([records])
+    if options.junit is not None:
+        text = regression_junit(report.judgement, report.records)
+        write_files({options.junit.name: text}, options.junit.parent)
+    if options.summary is not None:
+        _append(options.summary, render_regression_markdown(report))
+    print_regression_report([records], common.stdout_console())
+    click.echo(f"records {records}\nreport  {written['report.html']}")
 
 
 def _append(path: Path, text: str) -> None:
