@@ -150,6 +150,8 @@ def _fault(record: Record) -> str | None:
     """Why a record that could be read cannot be a measurement; None when it can."""
     if isinstance(record, Throughput):
         return _throughput_fault(record)
+    if isinstance(record, Plan) and not 0 <= record.accuracy_margin_points <= 100:  # also catches NaN
+        return f"plan: a margin of {record.accuracy_margin_points} points of accuracy"
     if isinstance(record, Memory | Environment):
         sizes = [value for name, value in record if name.endswith("_bytes") and value is not None]
         if not all(0 <= size < 2**63 for size in sizes):

@@ -14,12 +14,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from bench.compare import FEWEST_ROUNDS, Interval
 from bench.ladder import LEAST_GAIN, Ladder, Rung, read_ladder
 from bench.record import Mode
-from reports.drawing import Picture, finished
+from reports.drawing import LABEL, Picture, finished
 from reports.sentences import WHERE, interval_text
 from reports.summary import Summary
 from reports.svg import GRID, INK, MUTED, PAPER, canvas, scenario_colour, style
 from reports.tables import Table
-from reports.text import NOTHING, listed, span, times
+from reports.text import NOTHING, listed, shortened, span, times
 
 MODES: tuple[Mode, ...] = ("end-to-end", "compute-only")
 ROW = 42
@@ -71,12 +71,14 @@ def waterfall(ladder: Ladder) -> Picture:
         for number, row in enumerate(rows):
             _draw(ax, number, row)
         ax.set_ylim(len(rows) - 0.4, -0.6)
-        ax.set_yticks(range(len(rows)), [f"{row.label}\n{row.words}".rstrip() for row in rows])
+        ax.set_yticks(
+            range(len(rows)), [f"{shortened(row.label, LABEL)}\n{row.words}".rstrip() for row in rows]
+        )
         ax.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         ax.grid(visible=True, axis="x")
-        ax.set_xlabel(f"speed, as a multiple of {ladder.bottom}")
+        ax.set_xlabel(f"speed, as a multiple of {shortened(ladder.bottom, LABEL)}")
         caption = "Bar: what the change brings on top of those above it, with its 95 % interval. Hollow "
         caption += "marker: the same change, as what is lost when it goes from "
         caption += (

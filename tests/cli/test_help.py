@@ -23,7 +23,14 @@ def test_help_names_every_command(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [(), *((name,) for name in COMMANDS), ("bench", "loss"), ("bench", "scaling"), ("data", "make")],
+    [
+        (),
+        *((name,) for name in COMMANDS),
+        ("bench", "loss"),
+        ("bench", "scaling"),
+        ("data", "make"),
+        ("report", "compare"),
+    ],
 )
 def test_help_never_imports_torch(command: tuple[str, ...], environment: dict[str, str]) -> None:
     code = (

@@ -113,6 +113,17 @@ def test_sizes_that_no_machine_has_are_named(new_run) -> None:
         other.report()
 
 
+@pytest.mark.parametrize("margin", [float("nan"), float("inf"), -1.0])
+def test_a_margin_that_is_none_is_refused_in_one_line(new_run, margin: float) -> None:
+    path = new_run(accuracy_margin_points=2.5).write()
+    path.write_text(path.read_text().replace("2.5", json.dumps(margin)))
+    with pytest.raises(
+        RecordError, match=r"no plan record \(.*plan: a margin of .* points of accuracy"
+    ) as caught:
+        load_report([path])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_measurement_made_twice_counts_once_and_is_named(new_run) -> None:
     report = new_run().throughput("fast", [100.0]).throughput("fast", [120.0]).report()
     (kept,) = report.throughputs

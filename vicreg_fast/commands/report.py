@@ -20,8 +20,8 @@ class _Report(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         if args and args[0] in self.commands:
-            above = click.Context(self, info_name=info_name, parent=parent)
-            return self.commands[args[0]].make_context(args[0], args[1:], parent=above, **extra)
+            # Not below a context of this command: its usage would show PATH... on the way to the subcommand.
+            return self.commands[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -50,8 +50,8 @@ class _Report(click.Group):
 )
 @click.option("--quiet", "-q", is_flag=True, help="Write the files, print nothing but their names.")
 def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet: bool) -> None:
-    """Render what a bench wrote as one page: record files, or folders that hold a records.jsonl; several of
-    one kind are one report. Or put two runs beside each other: `report compare A B`.
+    """Render as one page what a bench wrote (record files, or folders that hold a records.jsonl), the folder
+    of a pretraining run, or a linear.json. Or put two runs beside each other: `report compare A B`.
     """
     from reports.dispatch import choose_kind
 
@@ -70,7 +70,7 @@ def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet
         click.echo(str(path))
 
 
-@command.command(name="compare")
+@command.command(name="compare", short_help="Put run B beside run A.")
 @click.argument("a", type=click.Path(path_type=Path), metavar="A")
 @click.argument("b", type=click.Path(path_type=Path), metavar="B")
 @click.option(
