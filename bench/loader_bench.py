@@ -134,9 +134,6 @@ class LoaderBenchRun:
     def __enter__(self) -> "LoaderBenchRun":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            if kind is None:
-                self._process.close()
-            else:
-                self._process.kill()
+            self._process.close()

@@ -24,6 +24,7 @@ from pipelines.workers import prepare_worker, worker_context
 from vicreg_fast.errors import VICRegFastError
 
 SECONDS_BETWEEN_BEATS = 1.0
+SECONDS_TO_END = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +91,12 @@ class LoaderProcess:
         return Answer(problem=f"no batch for {patience:g} seconds: it was taken to hang, and was killed")
 
     def close(self) -> None:
-        """Ends the process when it is idle."""
+        """Ends the process, which when it is not idle it does after its next batch; one that takes long to is
+        killed."""
         if self.alive:
             with suppress(OSError):
                 self._connection.send(None)
-            self._process.join(timeout=10)
+            self._process.join(timeout=SECONDS_TO_END)
         self.kill()
 
     def kill(self) -> None:
@@ -123,6 +125,8 @@ def _serve(connection: Connection, work: LoaderWork) -> None:
             return
         try:
             answer = Answer(record=_measure(order, work, _Beat(connection)))
+        except _NoLongerWantedError:
+            return
         except VICRegFastError as error:
             answer = Answer(problem=str(error))
         except Exception as error:  # the parent reports it; the others go on
@@ -154,14 +158,21 @@ def _measure(order: Order, work: LoaderWork, beat: "_Beat") -> LoaderRate | Load
     )
 
 
+class _NoLongerWantedError(Exception):
+    """The parent wants no answer any more."""
+
+
 class _Beat:
-    """Tells the parent that there is progress, once a second at most."""
+    """Tells the parent that there is progress, once a second at most, and asks whether it still waits for an
+    answer. Raises _NoLongerWantedError when it does not."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._last = time.monotonic()
 
     def __call__(self) -> None:
+        if self._connection.poll():  # while an order is carried out, all that can come is the end
+            raise _NoLongerWantedError
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_BEATS:
             self._last = now

@@ -183,7 +183,7 @@ def test_tables_hold_batch_threads_and_fidelity(tmp_path: Path) -> None:
     assert "batch 128" in table.title
     cells = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     dali = next(row for row in cells if (row["loader"], row["threads"]) == ("dali", "2"))
-    assert (dali["decoder"], dali["ratio (95 % interval)"], dali["crop off"], dali["views off"]) == (
+    assert (dali["decoder"], dali["ratio (95 %)"], dali["crop off"], dali["views off"]) == (
         "dali-cpu",
         "2.0× (2.0–2.0)",
         "0.17",
