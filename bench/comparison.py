@@ -38,10 +38,12 @@ class Sampling:
     count: int = 2
 
     @classmethod
-    def of(cls, device: str, *, ladder: bool) -> "Sampling":
+    def of(cls, device: str, *, ladder: bool, quick: bool) -> "Sampling":
         """A ladder has many scenarios and no words about loaders, so it times less of each."""
-        steps = 5 if device == "cpu" else 20
-        return cls(modes=MODES[:2], steps=steps, count=1) if ladder else cls(steps=steps)
+        steps = 20 if device == "cuda" else 5
+        if ladder:
+            return cls(modes=MODES[:2], steps=3 if quick and device == "cpu" else steps, count=1)
+        return cls(steps=steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +143,7 @@ class ComparisonRun:
             self._processes.append(WorkerProcess(setup, self._patience, self._worker))
         if "memory" in c.metrics:
             for process in self._processes:
-                self._measure(
-                    process, Order(action="memory", steps_per_window=c.sampling.steps, windows=1), "memory"
-                )
+                self._measure(process, Order(action="memory"), "memory")
         if "throughput" in c.metrics:
             for process in self._processes:
                 self._measure(process, Order(action="work"), "counting the work of a step", vital=False)

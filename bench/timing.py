@@ -1,10 +1,13 @@
 """Windows of training steps, timed: end to end, on one cached batch, and the loader alone.
 
-A window is some steps between two moments at which the device has nothing left to do. Before the first window
-of a measurement, steps are discarded until no batch is left that the loader made while nobody was timing it,
-and until a step that is captured has been replayed.
+A window is some steps between two moments at which the device has nothing left to do. What comes before the
+first window of a measurement is discarded: the eager steps of one that is to be captured, and what makes the
+loader's queue other than it is in a long run. A loader that makes batches faster than they are used has a
+full queue then, and one that is slower an empty one. Timing steps that use up a full queue would show the
+slower loader as if it were none.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -12,18 +15,28 @@ import torch
 from torch.profiler import record_function
 
 from bench.energy import Meter
+from bench.idle import wait_until_idle
 from bench.record import Mode
 from pipelines.contract import ViewBatch
 from vicreg_fast.training.loop import Trainer
 
 PREFETCHED_BATCHES_A_WORKER = 2
 """What either back end makes ahead."""
+COPIED_AHEAD = 1
+"""And what is on its way to a GPU."""
+TRIED_STEPS = 2
+"""Timed once to see whether the loader or the step is the slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
+    steps: int
+    """Of each window: those asked for, or a few more."""
     seconds: tuple[float, ...]
     loader_wait_seconds: tuple[float, ...]
+    """Of each window, how long the host waited for batches that the device had run out of work for. On a GPU
+    an upper bound, as the device is only known to be idle when the batch comes; and what DALI makes on the
+    GPU itself, the device waits for, unseen by the host."""
     joules: tuple[float | None, ...] = ()
     """Of each window; None where the device's counter did not answer, empty without a meter."""
 
@@ -37,7 +50,9 @@ class StepTimer:
         self._meter = meter
         trainer.train_step.hold_learning_rate(0.0)
         self._batches = iter(trainer.views)
-        self._discard = PREFETCHED_BATCHES_A_WORKER * workers + 1
+        self._workers = max(1, workers)
+        self._starved: bool | None = None
+        self._step_done: torch.cuda.Event | None = None
         self._cached = self._next()
 
     @property
@@ -46,7 +61,10 @@ class StepTimer:
         return self._cached
 
     def windows(self, mode: Mode, *, steps_per_window: int, windows: int) -> Windows:
-        self.settle(mode)
+        self.prepare(mode)
+        steps = steps_per_window
+        if mode == "loader-only" or (mode == "end-to-end" and self._starved):
+            steps = self._whole_turns(steps)
         seconds: list[float] = []
         waits: list[float] = []
         drawn: list[float | None] = []
@@ -55,20 +73,30 @@ class StepTimer:
             self._synchronize()
             drawn_before = self._joules()
             began = time.perf_counter()
-            for _ in range(steps_per_window):
+            for _ in range(steps):
                 waited += self.step(mode)
             self._synchronize()
             seconds.append(time.perf_counter() - began)
             drawn.append(self._joules_since(drawn_before))
             waits.append(waited)
         joules = tuple(drawn) if self._meter is not None else ()
-        return Windows(seconds=tuple(seconds), loader_wait_seconds=tuple(waits), joules=joules)
+        return Windows(steps=steps, seconds=tuple(seconds), loader_wait_seconds=tuple(waits), joules=joules)
 
-    def settle(self, mode: Mode) -> None:
-        """Steps until what the loader made ahead is used up, and a captured step is replayed."""
-        discard = self._discard if mode != "compute-only" else 1
-        for _ in range(max(discard, self._trainer.train_step.steps_before_replay + 1)):
-            self.step(mode)
+    def prepare(self, mode: Mode) -> None:
+        """Brings the step and the loader's queue to where they are in the middle of a long run. The loader
+        has to be idle, its queue full: a worker waits for that before it answers (`bench.idle`)."""
+        warm_up = self._trainer.train_step.steps_before_replay + 1
+        if mode == "end-to-end" and self._starved is None:
+            self._starved = self._is_starved(warm_up)
+            if not self._starved:
+                wait_until_idle()
+        if mode == "loader-only" or (mode == "end-to-end" and self._starved):
+            self._drain()
+        if mode == "compute-only":
+            self._steps(warm_up, mode)
+        elif mode == "end-to-end":
+            in_work = 1 if self._starved else math.ceil(self._workers / self._micro_batches)
+            self._steps(max(warm_up, in_work + 1), mode)
 
     def step(self, mode: Mode) -> float:
         """One step; returns the seconds it waited for its batches."""
@@ -78,9 +106,49 @@ class StepTimer:
         asked = time.perf_counter()
         batches = self._next()
         waited = time.perf_counter() - asked
-        if mode == "end-to-end":
-            self._trainer.train_step(batches)
-        return waited
+        if mode == "loader-only":
+            return waited
+        # While the device still works at the step before, this one does not wait for its batches.
+        busy = self._step_done is not None and not self._step_done.query()
+        self._trainer.train_step(batches)
+        if self._trainer.device.type == "cuda":
+            self._step_done = torch.cuda.Event()
+            self._step_done.record(torch.cuda.current_stream(self._trainer.device))
+        return 0.0 if busy else waited
+
+    def _is_starved(self, warm_up: int) -> bool:
+        """Whether the loader alone makes batches more slowly than the step alone uses them."""
+        self._steps(warm_up, "compute-only")
+        used = self._seconds_a_step(TRIED_STEPS, "compute-only")
+        self._drain()
+        made = self._seconds_a_step(self._whole_turns(1), "loader-only")
+        return made > used
+
+    def _seconds_a_step(self, steps: int, mode: Mode) -> float:
+        self._synchronize()
+        began = time.perf_counter()
+        self._steps(steps, mode)
+        self._synchronize()
+        return (time.perf_counter() - began) / steps
+
+    def _steps(self, count: int, mode: Mode) -> None:
+        for _ in range(count):
+            self.step(mode)
+
+    def _drain(self) -> None:
+        """Takes what the loader made ahead, and one more, which is made while we wait for it."""
+        ahead = PREFETCHED_BATCHES_A_WORKER * self._workers + COPIED_AHEAD
+        self._steps(math.ceil((ahead + 1) / self._micro_batches), "loader-only")
+
+    def _whole_turns(self, steps: int) -> int:
+        """So many or a few more, in which every worker makes as many batches: as workers that begin together
+        end together, a window of less would see their rhythm."""
+        turn = self._workers // math.gcd(self._workers, self._micro_batches)
+        return math.ceil(steps / turn) * turn
+
+    @property
+    def _micro_batches(self) -> int:
+        return self._trainer.recipe.accumulate
 
     def _next(self) -> list[ViewBatch]:
         """A step's micro-batches."""

@@ -2,13 +2,11 @@
 to.
 
 The parent sends one Order at a time over a pipe and gets one Answer, before it Notes of how far it is; what
-goes wrong comes back as an Answer with a message, and a process that dies closes the pipe. When its parent
-ends, however that happens, so does the worker. Between orders it is idle: its loader's queues are full and
-its threads sleep.
+goes wrong comes back as an Answer with a message, and a process that dies closes the pipe. Between orders the
+worker is idle: its loader's queues are full and its threads sleep.
 """
 
 import os
-import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +28,6 @@ from bench.step_work import step_work
 from bench.timing import StepTimer
 from bench.trace import record_trace
 from pipelines.manifest import Manifest, load_manifest
-from pipelines.workers import end_with_parent
 from vicreg_fast.errors import VICRegFastError
 from vicreg_fast.evaluation.evaluate import EvaluationSet
 from vicreg_fast.training.loop import Trainer
@@ -38,8 +35,6 @@ from vicreg_fast.training.loop import Trainer
 
 def serve(connection: Connection, setup: Setup) -> None:
     """The process's main: answers orders until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
-    end_with_parent()
     worker = _Worker(setup, tell=lambda text: connection.send(Note(text=text)))
     while True:
         try:
@@ -111,7 +106,7 @@ class _Worker:
             pid=os.getpid(),
             batch_size=self.built.recipe.batch_size,
             image_size=self.built.recipe.image_size,
-            steps_per_window=order.steps_per_window,
+            steps_per_window=windows.steps,
             window_seconds=windows.seconds,
             loader_wait_seconds=windows.loader_wait_seconds,
         )
@@ -134,7 +129,7 @@ class _Worker:
 
     def _trace(self, folder: Path) -> TraceShares:
         _, timer = self._open_timer()
-        timer.settle("end-to-end")
+        timer.prepare("end-to-end")
         return record_trace(self.setup.scenario, lambda: timer.step("end-to-end"), self.device, folder)
 
     def _memory(self, order: Order) -> Memory:

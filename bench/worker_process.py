@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from bench.orders import Answer, Note, Order, Setup
+from pipelines.workers import end_with_parent
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_END = 30.0
@@ -66,7 +67,7 @@ class WorkerProcess:
         self._connection: Connection
         self._connection, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
-            target=main, args=(theirs, setup), name=f"bench-{setup.scenario}"
+            target=_run, args=(main, theirs, setup), name=f"bench-{setup.scenario}"
         )
         self._process.start()
         theirs.close()
@@ -143,3 +144,10 @@ class WorkerProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def _run(main: Callable[[Connection, Setup], None], connection: Connection, setup: Setup) -> None:
+    """The process's own main."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    end_with_parent()
+    main(connection, setup)

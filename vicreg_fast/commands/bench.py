@@ -135,7 +135,7 @@ def command(
         Comparison(
             scenarios=scenarios,
             ladder=rungs,
-            sampling=Sampling.of(on.type, ladder=ladder),
+            sampling=Sampling.of(on.type, ladder=ladder, quick=quick),
             recipe=recipe,
             data=where,
             data_description=describe_data(name, train, test),

@@ -1,0 +1,109 @@
+"""What windows of steps say of a loader and a step whose speeds are known: both only sleep."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bench.timing import StepTimer
+
+WORKERS = 2
+
+
+class Views:
+    """Makes a batch in so many seconds, as many ahead as a loader of two workers."""
+
+    def __init__(self, seconds: float) -> None:
+        self._made: queue.Queue[int] = queue.Queue(2 * WORKERS)
+        self._ended = False
+        self._thread = threading.Thread(target=self._make, args=(seconds,), daemon=True)
+        self._thread.start()
+
+    def _make(self, seconds: float) -> None:
+        while not self._ended:
+            time.sleep(seconds)
+            while not self._ended:
+                with suppress(queue.Full):
+                    self._made.put(0, timeout=0.05)
+                    break
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield self._made.get()
+
+    def close(self) -> None:
+        self._ended = True
+        self._thread.join()
+
+
+class Step:
+    steps_before_replay = 0
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.rate = 1.0
+
+    def hold_learning_rate(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, _: object) -> None:
+        time.sleep(self._seconds)
+
+
+def trainer(*, made: float, used: float, accumulate: int = 1) -> Any:
+    return SimpleNamespace(
+        views=Views(made),
+        train_step=Step(used),
+        device=torch.device("cpu"),
+        recipe=SimpleNamespace(accumulate=accumulate),
+    )
+
+
+def timed(timer: StepTimer, mode: Any, steps: int = 4) -> tuple[float, float]:
+    """Seconds a step, and the share of them that it waited for its batches."""
+    found = timer.windows(mode, steps_per_window=steps, windows=2)
+    assert found.steps >= steps
+    seconds = sum(found.seconds)
+    return seconds / found.steps / 2, sum(found.loader_wait_seconds) / seconds
+
+
+def test_a_slow_loader_is_seen_however_full_its_queue_was() -> None:
+    """A step takes 20 ms and a batch 32 ms; the queue holds four when the measurement begins, which would
+    last for ten steps."""
+    run = trainer(made=0.032, used=0.020)
+    timer = StepTimer(run, WORKERS)
+    time.sleep(0.2)
+    seconds, waited = timed(timer, "end-to-end")
+    time.sleep(0.2)
+    alone, _ = timed(timer, "loader-only")
+    compute, nothing = timed(timer, "compute-only")
+    run.views.close()
+    assert seconds > 0.9 * alone
+    assert seconds > 1.25 * compute
+    assert 0.15 < waited < 0.7
+    assert nothing == 0
+
+
+def test_a_fast_loader_makes_no_step_wait() -> None:
+    run = trainer(made=0.005, used=0.025)
+    timer = StepTimer(run, WORKERS)
+    seconds, waited = timed(timer, "end-to-end")
+    compute, _ = timed(timer, "compute-only")
+    run.views.close()
+    assert run.train_step.rate == 0.0
+    assert seconds < 1.3 * compute
+    assert waited < 0.1
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 6), (2, 5), (4, 5)])
+def test_a_loader_is_timed_over_whole_turns_of_its_workers(accumulate: int, steps: int) -> None:
+    run = trainer(made=0.001, used=0.001, accumulate=accumulate)
+    found = StepTimer(run, WORKERS).windows("loader-only", steps_per_window=5, windows=1)
+    run.views.close()
+    assert found.steps == steps
