@@ -29,7 +29,7 @@ def compare_tables(compared: ComparedRuns) -> tuple[Table, ...]:
     form: Callable[[float], str] = _seconds if unit == "s" else amount
     shown = {"pairs/s": "pairs/s", "s": "a call", "× naive": "naive losses"}[unit]
     speeds = tuple(
-        (", ".join(c.label), form(c.a), form(c.b), *_ratio(c.ratio), *_ratio(c.beside), c.said)
+        (", ".join(c.label), c.said, form(c.a), form(c.b), *_ratio(c.ratio), *_ratio(c.beside))
         for c in compared.changes
     )
     sizes = tuple(
@@ -50,16 +50,11 @@ def compare_tables(compared: ComparedRuns) -> tuple[Table, ...]:
         Table(
             title="Speed, B ÷ A",
             columns=(
-                "what",
-                f"A, {shown}",
-                f"B, {shown}",
-                "B as fast as A",
-                interval,
-                "beside baseline",
-                interval,
-                "",
+                *("what", "B is", f"A, {shown}", f"B, {shown}", "B as fast as A", interval),
+                *("beside baseline", interval),
             ),
             rows=speeds,
+            names=2,
         ),
         Table(title="Peak memory", columns=("what", "A", "B", "B ÷ A"), rows=sizes),
         Table(

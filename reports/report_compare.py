@@ -16,6 +16,9 @@ from reports.text import listed, plural, shortened, times
 from reports.verdict import Tone
 from vicreg_fast.errors import RecordError, UsageError
 
+MANY = 5
+"""Ratios from which on chance alone will tell of a change now and then."""
+
 
 class NotComparableError(RecordError):
     """Two runs whose numbers would say nothing beside each other."""
@@ -214,6 +217,8 @@ def _caveats(compared: ComparedRuns) -> tuple[str, ...]:
         "The two runs were not interleaved: a drift of the machine between them is in every ratio, and in no "
         "interval. A verdict on a change of the loss is what `vicreg-fast bench loss --against` gives."
     ]
+    if len(compared.changes) >= MANY:
+        caveats.append("Of twenty 95 % intervals one misses its truth by chance: a single change may be one.")
     if compared.allowed:
         let = "; ".join(map(str, compared.allowed))
         caveats.append(f"Not like for like, and let pass with --allow: {let}.")

@@ -206,7 +206,7 @@ def test_losses_are_compared_by_time(tmp_path: Path) -> None:
     assert first.ratio.estimate == pytest.approx(2.0)
     assert first.beside is not None
     assert first.beside.estimate == pytest.approx(2.0)
-    assert compare_tables(compared)[0].rows[0][1:3] == ("2.01 ms", "1.01 ms")
+    assert compare_tables(compared)[0].rows[0][2:4] == ("2.01 ms", "1.01 ms")
     assert any("one process" in caveat for caveat in compare_verdict(compared).caveats)
 
 
