@@ -57,6 +57,7 @@ def _carry_out(order: Message, suite: Path | None, connection: Connection) -> bo
     if pid == 0:
         receiver.close()
         connection.close()
+        gc.disable()
         code = 1
         try:
             for message in carry_out(order, suite):
@@ -102,7 +103,6 @@ def carry_out(order: Message, suite: Path | None = None) -> Iterator[Message]:
     from bench.suite_loss.counts import count_call
     from bench.suite_loss.times import judge_calls, time_pairs
 
-    gc.disable()
     known = cases(device.type)
     for asked in order["cases"]:
         name = asked["name"]
