@@ -98,3 +98,10 @@ def utc(text: str) -> datetime:
     """Raises ValueError when `text` is no time in ISO 8601; one without an offset is taken to be UTC."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def ratios(values: Sequence[float], over: Sequence[float]) -> list[float]:
+    """Pair by pair; NaN, which `point_of` refuses, where they are no pairs or `over` is not above 0."""
+    if len(values) != len(over):
+        return [math.nan]
+    return [value / beside if beside > 0 else math.nan for value, beside in zip(values, over, strict=True)]

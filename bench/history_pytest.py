@@ -7,7 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from bench.history_point import Measured, Point, RunInfo, point_of, utc
+from bench.history_point import Measured, Point, RunInfo, point_of, ratios, utc
+from bench.regression_json import read_suite_json
+from vicreg_fast.errors import BaselineError
+
+OF_SUITE = {"case", "subject", "calls"}
+"""What a benchmark of bench/suite_loss says of itself: a time is of so many calls, which vary from run to
+run.
+"""
 
 
 class _Cpu(BaseModel):
@@ -41,6 +48,7 @@ class _Stats(BaseModel):
 class _Benchmark(BaseModel):
     fullname: str
     stats: _Stats
+    extra_info: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Document(BaseModel):
@@ -52,28 +60,52 @@ class _Document(BaseModel):
 
 
 def pytest_points(document: dict[str, Any], file: str) -> tuple[list[Point], list[str]]:
-    """Every benchmark's point, in seconds, and what could not be used, a line each."""
+    """Every benchmark's point and what could not be used, a line each: of bench/suite_loss the ratio to its
+    naive loss, of other suites seconds.
+    """
     try:
         read = _Document.model_validate(document)
-        time = utc(read.began)
+        info = _info(read, utc(read.began), file)
     except ValidationError as error:
         return [], [f"{file}: not a file of pytest-benchmark ({_first(error)})"]
     except ValueError:
         return [], [f"{file}: its datetime is no time in ISO 8601"]
-    info = _info(read, time, file)
     points: list[Point] = []
     problems: list[str] = []
+    benchmarks: list[_Benchmark] = []
     for number, content in enumerate(read.benchmarks):
         try:
-            benchmark = _Benchmark.model_validate(content)
+            benchmarks.append(_Benchmark.model_validate(content))
         except ValidationError as error:
             problems.append(f"{file}: benchmark {number}: {_first(error)}; left out")
-            continue
+    others = [benchmark for benchmark in benchmarks if not benchmark.extra_info.keys() >= OF_SUITE]
+    for benchmark in others:
         try:
             points.append(_point(info, benchmark))
         except ValueError as error:
             problems.append(f"{file}: {benchmark.fullname}: {error}; left out")
+    if len(others) < len(benchmarks):
+        try:
+            points += _of_suite(info, document, file)
+        except (BaselineError, TypeError, ValueError, ZeroDivisionError) as error:
+            problems.append(f"{file}: benchmarks of bench/suite_loss left out: {error}")
     return points, problems
+
+
+def _of_suite(info: RunInfo, document: dict[str, Any], file: str) -> list[Point]:
+    samples = read_suite_json(document, file)["samples"]
+    return [
+        point_of(
+            info,
+            Measured(
+                case=sample.case,
+                setting="pytest-benchmark",
+                unit="÷ naive loss",
+                groups=[ratios(sample.seconds, sample.naive_seconds)],
+            ),
+        )
+        for sample in samples
+    ]
 
 
 def _info(read: _Document, time: datetime, file: str) -> RunInfo:

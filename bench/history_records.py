@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.history_point import Measured, Point, RunInfo, point_of, utc
+from bench.history_point import Measured, Point, RunInfo, point_of, ratios, utc
 from bench.loss_compare import place_of
 from bench.record import (
     Environment,
@@ -89,7 +89,7 @@ def _regression(run: Sequence[Record]) -> Iterator[Measured]:
     groups: dict[str, list[list[float]]] = {}
     for record in run:
         if isinstance(record, RegressionSample) and record.side == "head":
-            groups.setdefault(record.case, []).append(_ratios(record.seconds, record.naive_seconds))
+            groups.setdefault(record.case, []).append(ratios(record.seconds, record.naive_seconds))
     for case, values in groups.items():
         setting = _setting(plan.device, plan.threads)
         yield Measured(case=case, setting=setting, unit="÷ naive loss", groups=values)
@@ -111,7 +111,7 @@ def _losses(run: Sequence[Record]) -> Iterator[Measured]:
         if timing.provider == baseline or len(beside) != len(timing.seconds):
             groups.setdefault((case, setting, "s"), []).append(timing.seconds)
         else:
-            groups.setdefault((case, setting, f"÷ {baseline}"), []).append(_ratios(timing.seconds, beside))
+            groups.setdefault((case, setting, f"÷ {baseline}"), []).append(ratios(timing.seconds, beside))
     for (case, setting, unit), values in groups.items():
         yield Measured(case=case, setting=setting, unit=unit, groups=values)
 
@@ -134,7 +134,7 @@ def _throughput(run: Sequence[Record]) -> Iterator[Measured]:
         if plan is None or beside is None or record.scenario == plan.baseline:
             groups.setdefault((case, setting, "pairs/s"), []).append([rate])
         else:
-            groups.setdefault((case, setting, f"× {plan.baseline}"), []).append(_ratios([rate], [beside]))
+            groups.setdefault((case, setting, f"× {plan.baseline}"), []).append(ratios([rate], [beside]))
     for (case, setting, unit), values in groups.items():
         yield Measured(case=case, setting=setting, unit=unit, groups=values, larger_is_slower=False)
 
@@ -148,9 +148,3 @@ def _middle_rate(record: Throughput) -> float:
         return statistics.median(record.pairs_per_second)
     except (ZeroDivisionError, OverflowError, statistics.StatisticsError):
         return math.nan
-
-
-def _ratios(values: Sequence[float], over: Sequence[float]) -> list[float]:
-    if len(values) != len(over):
-        return [math.nan]
-    return [value / beside if beside > 0 else math.nan for value, beside in zip(values, over, strict=True)]

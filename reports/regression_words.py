@@ -1,5 +1,6 @@
 """What a report of a regression run says in words: the judge's headline, what it rests on, what to do now."""
 
+import shlex
 from dataclasses import dataclass
 
 from bench.compare import Interval
@@ -83,12 +84,22 @@ def change(ratio: float) -> str:
 
 
 def reproduce(report: RegressionReport) -> str:
-    """The command line that makes this comparison again."""
+    """The command line that makes this comparison again: the one that made it, with commits in the place of
+    names that move on, and without where it wrote to.
+    """
     plan = report.plan
-    if plan.source == "revision" and plan.base_commit and plan.head_commit:
-        base, head = plan.base_commit[:12], plan.head_commit[:12]
-        return f"git checkout {head} && vicreg-fast bench loss --against {base}"
-    return plan.command
+    if plan.source != "revision" or not plan.base_commit or not plan.head_commit:
+        return plan.command
+    try:
+        words = shlex.split(plan.command)
+    except ValueError:
+        return plan.command
+    for option in ("--out", "--junit", "--summary"):
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
+    if "--against" in words[:-1]:
+        words[words.index("--against") + 1] = plan.base_commit[:12]
+    return f"git checkout {plan.head_commit[:12]} && {shlex.join(words)}"
 
 
 def _cards(report: RegressionReport) -> tuple[Card, ...]:

@@ -176,6 +176,24 @@ def test_files_of_pytest_benchmark_are_read_with_and_without_their_samples(tmp_p
     assert without.run.revision.endswith("+")
 
 
+def test_benchmarks_of_our_suite_are_ratios_whatever_calls_a_time_is_of(tmp_path: Path) -> None:
+    for day, calls in ((0, 10), (1, 20)):
+        path = pytest_json(tmp_path / f"{day}.json", day, "", median=1.0, iqr=0.0, rounds=1)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["benchmarks"] = [
+            {
+                "fullname": f"test_loss_kernels.py::{subject}",
+                "stats": {"median": 1.0, "iqr": 0.0, "rounds": 2, "data": [calls * second, calls * second]},
+                "extra_info": {"case": CASE, "subject": subject, "calls": calls, "fingerprint": {}, "pid": 1},
+            }
+            for subject, second in (("case", 0.01), ("naive", 0.04))
+        ]
+        path.write_text(json.dumps(document), encoding="utf-8")
+    series = only(load_history([tmp_path]))
+    assert (series.case, series.unit, series.setting) == (CASE, "÷ naive loss", "pytest-benchmark")
+    assert values(series) == pytest.approx([0.25, 0.25])
+
+
 def test_what_is_broken_is_left_out_and_said(tmp_path: Path) -> None:
     good = [written(tmp_path / f"{day}.jsonl", environment(day), *regression(1)) for day in range(2)]
     with good[1].open("a", encoding="utf-8") as file:

@@ -22,7 +22,7 @@ from reports.regression_render import (
     write_regression_report,
 )
 from reports.regression_tables import case_table, gate_table
-from reports.regression_words import change, regression_said
+from reports.regression_words import change, regression_said, reproduce
 from tests.reports.regression_runs import RegressionRun
 from tests.reports.test_render import HOSTILE, Page, assert_self_contained
 from vicreg_fast.errors import RecordError
@@ -84,6 +84,25 @@ def test_the_summary_is_the_verdict_a_table_the_counts_the_machine_and_how_to_se
         lines[-1]
         == f"To see it again: `git checkout {'4' * 12} && vicreg-fast bench loss --against {'b' * 12}`"
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "again"),
+    [
+        (
+            "vicreg-fast bench loss --cases a,b --against main --out x --junit j.xml --rounds 9",
+            f"git checkout {'4' * 12} && vicreg-fast bench loss --cases a,b --against {'b' * 12} --rounds 9",
+        ),
+        ("no quote's end", "no quote's end"),
+    ],
+)
+def test_the_command_to_see_it_again_names_commits_and_keeps_its_options(new_run, command, again) -> None:
+    assert reproduce(new_run(command=command).report()) == again
+
+
+def test_a_stored_base_is_compared_with_again_as_it_was(new_run) -> None:
+    command = "vicreg-fast bench loss --against base.jsonl"
+    assert reproduce(new_run(command=command, source="records").report()) == command
 
 
 def test_every_count_is_a_click_away_and_the_differing_ones_are_first(regressed) -> None:
