@@ -156,7 +156,11 @@ def test_a_full_disk_while_saving(images: Path, tmp_path: Path, environment: dic
         preexec_fn=small_files,
     )
     refused(done, 1, "checkpoint.pt", "cannot be written")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.jsonl", "recipe.toml"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "metrics.jsonl",
+        "recipe.toml",
+        "sessions.jsonl",
+    ]
 
 
 def test_report_of_what_is_no_record(run_here: Run, tmp_path: Path) -> None:
