@@ -214,9 +214,10 @@ def _ticks(low: float, high: float) -> list[float]:
         apart = all(math.log(b / a) > 0.12 * math.log(high / low) for a, b in itertools.pairwise(ticks))
         if 2 <= len(ticks) <= MOST_TICKS and apart:
             return ticks
-    doublings = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
-    every = len(doublings) // MOST_TICKS + 1
-    return [2.0**power for power in doublings if power % every == 0]
+    base = 2 if low > 0.2 and high < 500 else 10
+    powers = range(math.ceil(math.log(low, base)), math.floor(math.log(high, base)) + 1)
+    every = len(powers) // MOST_TICKS + 1
+    return [float(base) ** power for power in powers if power % every == 0]
 
 
 def _title(ladder: Ladder) -> str:
