@@ -57,7 +57,9 @@ def serve(connection: Connection, setup: Setup) -> None:
 
 def gpu_uuid(device: torch.device) -> str | None:
     """As NVML writes it; None for a device that is no GPU."""
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    return "GPU-" + str(torch.cuda.get_device_properties(device).uuid).removeprefix("GPU-")
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from bench.record import Environment
+from reports.limits_samples import limits_samples
 from reports.load import Report
 from reports.summary import MODES, Summary
 from reports.text import GIB
@@ -148,6 +149,7 @@ def samples_frame(report: Report) -> pd.DataFrame:
         for point in a.curve:
             after = place | {"steps": point.step, "seconds": point.seconds}
             rows.append(after | {"metric": "curve_linear_top1", "value": point.linear_top1, "unit": "1"})
+    rows += limits_samples(report)
     columns = [
         "kind",
         "subject",

@@ -11,6 +11,7 @@ import torch
 from torch.profiler import record_function
 
 from bench import roofline
+from bench.energy import open_meter
 from bench.limits import best_ceiling, step_floor, utilisation
 from bench.limits_record import StepWork
 from bench.loss_record import Ceiling
@@ -23,6 +24,7 @@ from bench.step_work import (
     step_work,
 )
 from bench.trace import folder_name, record_trace
+from bench.worker import gpu_uuid
 from pipelines.contract import ViewBatch
 from vicreg_fast.config import Recipe, load_recipe
 from vicreg_fast.training.step import TrainingStep
@@ -195,6 +197,30 @@ def test_tf32_is_measured_as_such_and_left_as_it_was(monkeypatch: pytest.MonkeyP
     assert [one.dtype for one in found] == ["float32", "tf32", "bfloat16"]
     assert seen == [(torch.float32, "highest"), (torch.float32, "high"), (torch.bfloat16, "highest")]
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.gpu
+def test_a_captured_step_is_counted_and_a_gpus_ceilings_are_measured() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    device = torch.device("cuda")
+    built = build_scenario("fast", TINY, device)
+    step = TrainingStep(
+        built.recipe, device, steps_per_epoch=1, loss=built.loss, make_optimizer=built.make_optimizer
+    )
+    try:
+        work = step_work(built, step, batches(TINY))
+    finally:
+        step.close()
+    assert work.eager_twin
+    assert work.network_flops == by_hand(2 * 8)
+    assert work.loss_flops == 2 * 4 * 8 * 8 * 24
+    found = roofline.measure_ceilings(["tf32", "bfloat16"], device)
+    assert [one.dtype for one in found] == ["tf32", "bfloat16"]
+    assert all(one.flops_per_second > 1e11 for one in found)
+    meter, words = open_meter("cuda", gpu_uuid(device))
+    assert meter is not None, words
+    assert meter.state().sm_clock_mhz
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
 from reports.cost import cost_sentences, cost_table, costs
 from reports.energy import drawn, energy_caveats, energy_sentences, energy_table
+from reports.frames import samples_frame
 from reports.limits import (
     flops,
     limits,
@@ -167,6 +168,20 @@ def test_without_a_ceiling_of_its_own_nothing_is_claimed(run: Any) -> None:
     assert limits(summary) == ()
     assert roofline_picture(summary) is None
     assert limits_sentences(summary) == ()
+
+
+def test_every_raw_number_is_a_row_of_the_samples(run: Any) -> None:
+    clocks = energy("fast", 3, 5.0, sm_clock_mhz=1700)
+    report = with_records(run, ceiling(), work("fast"), clocks, trace("fast")).report
+    frame = samples_frame(report)
+    found = {(r.kind, r.metric): (r.value, r.unit) for r in frame[frame.kind != "throughput"].itertuples()}
+    assert found["energy", "joules"] == (5.0, "J")
+    assert found["energy", "sm_clock_mhz"] == (1700, "MHz")
+    assert found["ceiling", "products"] == (100 * GIGA, "FLOP/s")
+    assert found["step-work", "network"] == (59_000_000_000, "FLOP")
+    assert found["step-work", "operator"] == (6_000_000_000, "bytes")
+    assert found["trace-shares", "pipeline"] == (0.1, "1")
+    assert [r.kind for r in report.records[-4:]] == ["step-work", "ceiling", "energy", "trace-shares"]
 
 
 def test_records_of_before_say_nothing(full_run: Any) -> None:
