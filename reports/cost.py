@@ -48,7 +48,9 @@ def costs(summary: Summary) -> tuple[Cost, ...]:
         there = [seconds for seconds in reached if seconds is not None]
         cost = Cost(
             scenario=name,
-            epoch_seconds=images / rate.median.estimate if rate is not None and images else None,
+            epoch_seconds=images / rate.median.estimate
+            if rate is not None and images and images > 0
+            else None,
             target_seconds=statistics.median(there) if there and len(there) == len(reached) else None,
             seeds=len(reached),
         )
