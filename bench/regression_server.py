@@ -60,46 +60,41 @@ class SideServer:
         except OSError:
             raise SideError(f"{self.name}: {self._end()}") from None
 
-    def answers(self) -> Iterator[Message]:
-        """Those to the last order; a case at which the measuring child died has that as its problem, and
-        those behind it have no answer. Raises SideError where the process itself ended or went silent."""
-        at = problem = None
+    def ask(self, order: Message) -> Message:
+        """The answer to an order without cases. Raises SideError where there is none."""
+        self.send(order)
+        answers = [*self._answers()]
+        for answer in answers:
+            if "problem" in answer:
+                raise SideError(f"{self.name}: {answer['problem']}")
+        return answers[0]
+
+    def ask_cases(self, order: Message) -> Iterator[Message]:
+        """An answer for each of the order's cases, in their order. A case at which the measuring child died
+        has that as its problem, and another child goes on behind it. Raises SideError where the server itself
+        ended or went silent."""
+        waiting = list(order["cases"])
+        while waiting:
+            self.send({**order, "cases": waiting})
+            for answer in self._answers():
+                yield {"case": waiting.pop(0)["name"], **answer}
+
+    def _answers(self) -> Iterator[Message]:
+        """Those to the last order; the end of a child that died is the last one, as a problem."""
         while True:
             try:
                 if not self._connection.poll(SILENCE_SECONDS):
                     self._process.kill()
-                    raise SideError(f"{self.name}: no answer within {SILENCE_SECONDS:.0f} s, at {at}")
+                    raise SideError(f"{self.name}: no answer within {SILENCE_SECONDS:.0f} s")
                 message: Message = json.loads(self._connection.recv_bytes())
             except (EOFError, OSError):
                 raise SideError(f"{self.name}: {self._end()}") from None
-            if "begins" in message:
-                at = message["begins"]
-            elif "ended" in message:
-                if message["ended"] and at is not None:
-                    yield {"case": at, "problem": f"its process ended with exit code {message['ended']}"}
-                elif message["ended"]:
-                    raise SideError(f"{self.name}: {problem or 'its process died'}")
-                return
-            elif "problem" in message and "case" not in message:
-                at, problem = None, message["problem"]
-            else:
-                at = None
+            if "ended" not in message:
                 yield message
-
-    def ask(self, order: Message) -> Message:
-        """The one answer to an order of one."""
-        self.send(order)
-        (answer,) = self.answers()
-        return answer
-
-    def ask_cases(self, order: Message) -> Iterator[Message]:
-        """An answer for each of the order's cases, in their order, also behind one at which a child died."""
-        waiting = list(order["cases"])
-        while waiting:
-            self.send({**order, "cases": waiting})
-            for answer in self.answers():
-                waiting = [case for case in waiting if case["name"] != answer["case"]]
-                yield answer
+                continue
+            if message["ended"]:
+                yield {"problem": f"its process ended with exit code {message['ended']}"}
+            return
 
     def close(self) -> None:
         """Ends the process, which kills the child it waits for."""

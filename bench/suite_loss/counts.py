@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._library.custom_ops import _maybe_get_opdef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,7 +41,7 @@ def count_call(loss: Loss, x: Tensor, y: Tensor) -> dict[str, int]:
 
 
 class _Counter(TorchDispatchMode):
-    """Counts torch's own operators; one that is a package's is followed into its implementation."""
+    """Counts torch's own operators; a custom one is followed into its implementation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,30 +54,16 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        key = _backend_key(args, kwargs)
-        if (
-            func.namespace not in ("aten", "prim", "prims")
-            and key is not None
-            and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
-        ):
+        definition = _maybe_get_opdef(func)
+        if definition is not None:
             with self:  # which its implementation would else run without
-                return func._op_dk(key, *args, **kwargs)
+                return definition._init_fn(*args, **kwargs)
         result = func(*args, **kwargs)
         self.operators += 1
         formula = self._formulas.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **kwargs, out_val=result)
         return result
-
-
-def _backend_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The dispatch key of the device of the first tensor."""
-    values = [*args, *kwargs.values()]
-    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else (value,))]
-    for item in flat:
-        if isinstance(item, Tensor):
-            return torch._C.DispatchKey.CUDA if item.is_cuda else torch._C.DispatchKey.CPU
-    return None
 
 
 def _saved_bytes(loss: Loss, x: Tensor, y: Tensor) -> int:
