@@ -164,8 +164,8 @@ def _state_bytes(optimizer: optim.Optimizer) -> int:
 
 class _Counting(TorchDispatchMode):
     """Adds up the FLOPs of operators, by the formulas of torch's own counter, and the tensors they read and
-    write; one that only makes a view moves nothing. torch's FlopCounterMode would run each operator in parts,
-    as much slower."""
+    write; one that only makes a view moves nothing. torch's FlopCounterMode is not used because it takes
+    operators apart that it has no formula for, and so would count what they move in parts."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -60,6 +60,8 @@ def costs(summary: Summary) -> tuple[Cost, ...]:
 
 
 def cost_table(summary: Summary) -> Table:
+    """What an epoch and an accuracy cost; of an accuracy only where one was measured."""
+    shown = 5 if any(cost.seeds for cost in costs(summary)) else 3
     rows = tuple(
         (
             cost.scenario,
@@ -67,11 +69,11 @@ def cost_table(summary: Summary) -> Table:
             _money(summary, cost.epoch_seconds),
             _time_to(cost),
             _money(summary, cost.target_seconds),
-        )
+        )[:shown]
         for cost in costs(summary)
     )
     columns = ("scenario", "epoch", "cost of an epoch", f"to {_aim(summary)}", "cost of that")
-    return Table(title="Cost", columns=columns, rows=rows)
+    return Table(title="Cost", columns=columns[:shown], rows=rows)
 
 
 def cost_sentences(summary: Summary) -> tuple[str, ...]:

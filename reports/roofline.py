@@ -20,7 +20,7 @@ from reports.text import amount, percent, shortened
 
 UNITS = (("PFLOP/s", 1e15), ("TFLOP/s", 1e12), ("GFLOP/s", 1e9), ("MFLOP/s", 1e6), ("FLOP/s", 1.0))
 LEGEND_COLUMNS = 3
-SHARED_LABEL = 2.0
+SHARED_LABEL = 1.5
 """Levels closer than so many times would have their labels over each other."""
 
 
@@ -39,11 +39,10 @@ def roofline_picture(summary: Summary) -> Picture | None:
         for name in names:
             mine = [limit for limit in found if limit.scenario == name]
             _points(ax, mine, scenario_colour(summary.colour(name)), size)
-        _axes(ax, left, right, unit)
         lowest = min(limit.flops_per_second for limit in found)
         highest = max(ceiling.flops_per_second for ceiling in ceilings.values())
         highest = max(highest, *(limit.flops_per_second for limit in found))
-        ax.set_ylim(lowest / size / 3, highest / size * 3)
+        _axes(ax, (left, right), (lowest / size / 3, highest / size * 3), unit)
         figure.legend(
             loc="outside upper left",
             ncols=min(LEGEND_COLUMNS, len(names)),
@@ -76,7 +75,9 @@ def _title(summary: Summary, found: tuple[Limit, ...]) -> str:
         f"{name} reaches {percent(best.utilisation)} of this machine's {best.ceiling.dtype} products {where}"
     )
     if len(shown) > 1:
-        text += f", {shown[1][0]} {percent(shown[1][1].utilisation)}"
+        other, theirs = shown[1]
+        text += f", {other} {percent(theirs.utilisation)}"
+        text += f" of the {theirs.ceiling.dtype} ones" if theirs.ceiling.dtype != best.ceiling.dtype else ""
     return text
 
 
@@ -107,7 +108,7 @@ def _ridge(ceiling: Ceiling) -> float:
 def _across(found: tuple[Limit, ...]) -> tuple[float, float]:
     """The ends of the horizontal axis: every point and every bend, with room beside them."""
     places = [_intensity(limit) for limit in found] + [_ridge(limit.ceiling) for limit in found]
-    return min(places) / 4, max(places) * 6
+    return min(places) / 12, max(places) * 8
 
 
 def _roofs(ax: Axes, ceilings: list[Ceiling], left: float, right: float, size: float) -> None:
@@ -132,9 +133,10 @@ def _roofs(ax: Axes, ceilings: list[Ceiling], left: float, right: float, size: f
         text = ", ".join(f"{one.dtype} {flops(one.flops_per_second)}/s" for one in shared)
         at = (right, shared[-1].flops_per_second / size)
         ax.annotate(text, at, xytext=(-2, 10), ha="right", **over)
-    middle = (left * min(map(_ridge, ceilings))) ** 0.5
+    # Above the slope, where no point is expected, and far enough to the right to stay within the axes.
+    at = left * (min(map(_ridge, ceilings)) / left) ** 0.85
     text = f"copies {amount(ceilings[0].bytes_per_second / 1e9)} GB/s"
-    ax.annotate(text, (middle, middle * rate), xytext=(8, -9), ha="left", **over)
+    ax.annotate(text, (at, at * rate), xytext=(-8, 8), ha="right", **over)
 
 
 def _points(ax: Axes, mine: list[Limit], colour: str, size: float) -> None:
@@ -158,12 +160,14 @@ def _points(ax: Axes, mine: list[Limit], colour: str, size: float) -> None:
         )
 
 
-def _axes(ax: Axes, left: float, right: float, unit: str) -> None:
+def _axes(ax: Axes, across: tuple[float, float], up: tuple[float, float], unit: str) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xlim(left, right)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(base=10, numticks=6))
+    ax.set_xlim(across)
+    ax.set_ylim(up)
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        few = high < 1000 * low
+        axis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0) if few else (1.0,), numticks=6))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     ax.grid(visible=True, color=MUTED, alpha=0.35)

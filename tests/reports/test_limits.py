@@ -161,6 +161,7 @@ def test_levels_that_nearly_meet_share_a_label(run: Any) -> None:
     assert picture is not None
     assert "float16 700 TFLOP/s, bfloat16 750 TFLOP/s" in picture.svg
     assert ">TFLOP/s<" in picture.svg
+    assert picture.title.endswith("of the float16 ones"), "each share is of its own dtype's products"
 
 
 def test_without_a_ceiling_of_its_own_nothing_is_claimed(run: Any) -> None:
@@ -269,6 +270,7 @@ def test_an_epoch_and_an_accuracy_cost_what_their_time_does(full_run: Any) -> No
     # tuned's seed 1 ends 0.7 points below the baseline's
     assert row["tuned"][3:] == ("not in every seed", "–")
     assert row["fast"][2] == f"{3.6 * 7200 / rate / 3600:.3g} EUR"
+    assert cost_table(summary).columns[3:] == ("to the final accuracy of baseline", "cost of that")
     (sentence,) = cost_sentences(summary)
     assert sentence.startswith("At 3.60 EUR an hour, an epoch of 7,200 images costs 0.0338 EUR with fast and")
     assert "fast does not reach the final accuracy of baseline in every seed" in sentence
