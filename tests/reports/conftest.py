@@ -20,7 +20,10 @@ from bench.record import (
     Scenario,
     Throughput,
 )
+from reports.drawing import Picture
 from reports.load import Report, load_report
+from reports.pictures import pictures
+from reports.render import render_html
 
 TIME = "2026-01-02T03:04:05+00:00"
 GIB = 2**30
@@ -170,11 +173,10 @@ def new_scenario() -> Callable[..., Scenario]:
     return scenario
 
 
-@pytest.fixture
-def full_run(new_run: Callable[..., Run]) -> Run:
+def make_full_run(file: Path) -> Run:
     """Three scenarios and everything measured, in numbers that a reader can follow."""
-    run = new_run(
-        "baseline",
+    scenarios = (
+        scenario("baseline"),
         scenario("tuned", precision="bf16", memory_format="channels_last", compile=True, workers=4),
         scenario(
             "fast",
@@ -186,9 +188,8 @@ def full_run(new_run: Callable[..., Run]) -> Run:
             workers=4,
             notes=("DALI decodes on the CPU: there is no GPU",),
         ),
-        rounds=8,
-        seeds=(0, 1, 2),
     )
+    run = Run(file, scenarios, rounds=8, seeds=(0, 1, 2))
     noise = [0.0, 1.2, -0.8, 0.5, -1.5, 0.9, -0.3, 2.0]
     for name, whole, compute, host, percents, speed in (
         ("baseline", 100.0, 118.0, 2.0, (61.0, 62.1, 60.4), 1.0),
@@ -207,3 +208,24 @@ def full_run(new_run: Callable[..., Run]) -> Run:
                 update={"seed": seed, "pretrain_seconds": 260 / speed}
             )
     return run.accuracy("random-trunk", [40.6, 41.0, 40.8]).accuracy("raw-pixels", [37.1])
+
+
+@pytest.fixture
+def full_run(tmp_path: Path) -> Run:
+    return make_full_run(tmp_path / "full.jsonl")
+
+
+@pytest.fixture(scope="session")
+def full_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The same, loaded: for tests that change nothing of it."""
+    return make_full_run(tmp_path_factory.mktemp("full") / "full.jsonl").report()
+
+
+@pytest.fixture(scope="session")
+def full_pictures(full_report: Report) -> tuple[Picture, ...]:
+    return pictures(full_report)
+
+
+@pytest.fixture(scope="session")
+def full_html(full_report: Report) -> str:
+    return render_html(full_report)

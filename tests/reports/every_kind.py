@@ -37,7 +37,7 @@ from vicreg_fast.evaluation.result import (
 LONG = "a-name-that-has-no-place-to-break-it-and-goes-on-for-longer-than-a-phone-is-wide"
 
 
-def every_kind(new_run: Callable[..., Any], full_run: Any, folder: Path) -> dict[str, list[Path]]:
+def every_kind(new_run: Callable[..., Any], folder: Path) -> dict[str, Path]:
     """Name of the kind, as `reports.dispatch` has it, to its records."""
     losses = LossRun(folder / "losses.jsonl", "official", "auto", LONG)
     losses.timed({"official": 2.0, "auto": 1.0, LONG: 3.0})
@@ -46,13 +46,13 @@ def every_kind(new_run: Callable[..., Any], full_run: Any, folder: Path) -> dict
     regression.timed("gram-256x2048-float32", 1.2, attempts=(0, 1)).timed(LONG)
     regression.gate(LONG, "operators", 10, 12)
     return {
-        "a comparison": [full_run.write(), ladder_run(new_run)],
-        "a run of bench loss": [losses.write()],
-        "a run of bench loss --against": [regression.write()],
-        "a run of bench loader": [loader_file(folder / "loader.jsonl")],
-        "a scaling model": [scaling_file(folder / "scaling.jsonl")],
-        "a pretraining run": [run_folder(folder / "run")],
-        "a linear evaluation": [linear_file(folder / "linear.json")],
+        "a comparison": ladder_run(new_run),
+        "a run of bench loss": losses.write(),
+        "a run of bench loss --against": regression.write(),
+        "a run of bench loader": loader_file(folder / "loader.jsonl"),
+        "a scaling model": scaling_file(folder / "scaling.jsonl"),
+        "a pretraining run": run_folder(folder / "run"),
+        "a linear evaluation": linear_file(folder / "linear.json"),
     }
 
 

@@ -32,21 +32,20 @@ def test_each_kind_of_record_finds_its_report(full_run, tmp_path: Path) -> None:
         assert choose_kind([path]).name == name
 
 
-def test_a_folder_is_its_records(full_run, tmp_path: Path) -> None:
+def test_a_folder_is_its_records(new_run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    full_run.write().rename(tmp_path / "run" / "records.jsonl")
+    new_run().memory("fast", 1.0).write().rename(tmp_path / "run" / "records.jsonl")
     kind = choose_kind([tmp_path / "run"])
     written = kind.write([tmp_path / "run"], tmp_path / "out")
-    assert written["report.html"].read_text() == render_html(
-        load_report([tmp_path / "run" / "records.jsonl"])
-    )
+    expected = render_html(load_report([tmp_path / "run" / "records.jsonl"]))
+    assert written["report.html"].read_text(encoding="utf-8") == expected
 
 
 def test_mixed_files_are_named_with_what_they_are(full_run, tmp_path: Path) -> None:
     losses = LossRun(tmp_path / "losses.jsonl", "official").timed({"official": 2.0}).write()
     with pytest.raises(
         RecordError,
-        match=r"run-1.jsonl is a comparison, \S+losses.jsonl is a run of bench loss; report them apart",
+        match=r"full.jsonl is a comparison, \S+losses.jsonl is a run of bench loss; report them apart",
     ) as caught:
         choose_kind([full_run.write(), losses])
     assert "\n" not in str(caught.value)

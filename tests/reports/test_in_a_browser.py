@@ -27,22 +27,23 @@ def browser() -> str:
 
 
 def test_pages_say_nothing_ask_for_nothing_and_fit_a_phone(
-    new_run: Callable[..., Any], full_run: Any, browser: str, tmp_path: Path
+    new_run: Callable[..., Any], full_html: str, browser: str, tmp_path: Path
 ) -> None:
-    records = every_kind(new_run, full_run, tmp_path)
+    records = every_kind(new_run, tmp_path)
     assert set(records) == {kind.name for kind in KINDS}
+    side = load_side(records["a comparison"])
+    compared = render_compare_html(compare_runs(side, side))
     pages = []
-    for number, path in enumerate(path for paths in records.values() for path in paths):
+    for name, text in (("full", full_html), ("compared", compared), ("broken", BROKEN)):
+        pages.append(tmp_path / f"{name}.html")
+        pages[-1].write_text(text, encoding="utf-8")
+    broken = pages[-1]
+    for number, path in enumerate(records.values()):
         written = choose_kind([path]).write([path], tmp_path / f"out-{number}")
         (page,) = (file for file in written.values() if file.suffix == ".html")
         pages.append(page.rename(tmp_path / f"page-{number}.html"))
-    side = load_side(records["a comparison"][0])
-    compared = tmp_path / "compared.html"
-    compared.write_text(render_compare_html(compare_runs(side, side)), encoding="utf-8")
-    broken = tmp_path / "broken.html"
-    broken.write_text(BROKEN, encoding="utf-8")
 
-    seen = look(browser, [*pages, compared, broken], tmp_path)
+    seen = look(browser, pages, tmp_path)
 
     assert caught(seen, broken), "a page that is broken in every way was not"
     assert [line for line in seen.console if broken.name not in line] == []

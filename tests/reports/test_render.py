@@ -20,7 +20,6 @@ from bench.record import Environment, Plan, read_records
 from reports.frames import samples_csv
 from reports.load import load_report
 from reports.render import print_report, render_html, render_markdown, write_report
-from reports.summary import summarise
 from reports.verdict import verdict
 from vicreg_fast.errors import RecordError
 
@@ -76,15 +75,13 @@ def assert_self_contained(page: Page, html: str) -> None:
     assert "@import" not in styles[0]
 
 
-def test_the_page_asks_for_nothing_and_nests(full_run) -> None:
-    html = render_html(full_run.report())
-    assert_self_contained(Page(html), html)
+def test_the_page_asks_for_nothing_and_nests(full_html: str) -> None:
+    assert_self_contained(Page(full_html), full_html)
 
 
-def test_the_verdict_comes_first_then_pictures_numbers_and_the_rest(full_run) -> None:
-    report = full_run.report()
-    words = Page(render_html(report)).words
-    said = verdict(report)
+def test_the_verdict_comes_first_then_pictures_numbers_and_the_rest(full_report, full_html: str) -> None:
+    words = Page(full_html).words
+    said = verdict(full_report)
     places = [
         words.index(text)
         for text in (
@@ -147,13 +144,12 @@ def test_markdown_begins_with_the_verdict(full_run) -> None:
     assert {"### Throughput", "### Memory", "### Linear accuracy", "### Environment"} <= set(lines)
 
 
-def test_every_record_can_be_taken_from_the_page(full_run, tmp_path: Path) -> None:
-    report = full_run.report()
-    links = {a["download"]: a["href"] for tag, a in Page(render_html(report)).tags if tag == "a"}
+def test_every_record_can_be_taken_from_the_page(full_report, full_html: str, tmp_path: Path) -> None:
+    links = {a["download"]: a["href"] for tag, a in Page(full_html).tags if tag == "a"}
     assert set(links) == {"records.jsonl", "samples.csv"}
     body = base64.b64decode(str(links["records.jsonl"]).split(",", 1)[1])
     (tmp_path / "taken.jsonl").write_bytes(body)
-    assert load_report([tmp_path / "taken.jsonl"]).records == report.records
+    assert load_report([tmp_path / "taken.jsonl"]).records == full_report.records
 
 
 def test_an_unfinished_loss_and_an_empty_run_render(new_run) -> None:
@@ -166,18 +162,16 @@ def test_an_unfinished_loss_and_an_empty_run_render(new_run) -> None:
     assert "nan" in Page(render_html(report)).words
 
 
-def test_equal_records_give_equal_bytes(full_run, tmp_path: Path) -> None:
-    path = full_run.write()
-    first = write_report([path], tmp_path / "one")
-    summarise.cache_clear()
-    second = write_report([path], tmp_path / "two" / "deeper")
-    assert set(first) == {"report.html", "report.md", "samples.csv"}
-    for name in first:
-        assert first[name].read_bytes() == second[name].read_bytes()
+def test_equal_records_give_equal_bytes(full_run, full_report, full_html: str, tmp_path: Path) -> None:
+    written = write_report([full_run.write()], tmp_path / "two" / "deeper")
+    assert set(written) == {"report.html", "report.md", "samples.csv"}
+    assert written["report.html"].read_text(encoding="utf-8") == full_html
+    assert written["report.md"].read_text(encoding="utf-8") == render_markdown(full_report)
+    assert written["samples.csv"].read_text(encoding="utf-8") == samples_csv(full_report)
 
 
-def test_a_report_replaces_itself_and_leaves_nothing_else(full_run, tmp_path: Path) -> None:
-    path = full_run.write()
+def test_a_report_replaces_itself_and_leaves_nothing_else(new_run, tmp_path: Path) -> None:
+    path = new_run().write()
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
@@ -193,8 +187,8 @@ def test_a_report_replaces_itself_and_leaves_nothing_else(full_run, tmp_path: Pa
     assert read_records(path)[1] == []
 
 
-def test_an_unwritable_folder_is_one_line(full_run, tmp_path: Path) -> None:
-    path = full_run.write()
+def test_an_unwritable_folder_is_one_line(new_run, tmp_path: Path) -> None:
+    path = new_run().write()
     occupied = tmp_path / "file"
     occupied.write_text("kept")
     for out in (occupied, occupied / "below"):
@@ -206,8 +200,8 @@ def test_an_unwritable_folder_is_one_line(full_run, tmp_path: Path) -> None:
     assert occupied.read_text() == "kept"
 
 
-def test_a_full_disk_leaves_the_old_report(full_run, tmp_path: Path, monkeypatch) -> None:
-    path, out = full_run.write(), tmp_path / "out"
+def test_a_full_disk_leaves_the_old_report(new_run, tmp_path: Path, monkeypatch) -> None:
+    path, out = new_run().write(), tmp_path / "out"
     write_report([path], out)
     before = {entry.name: entry.read_bytes() for entry in out.iterdir()}
 
