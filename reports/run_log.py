@@ -176,6 +176,8 @@ def _lines(file: Path, problems: list[str]) -> tuple[list[dict[str, Any]], set[i
 
     Where a line goes back, the earlier lines of that step and of later ones were lost with a kill.
     """
+    if not file.exists():  # the run began, and has logged nothing yet
+        return [], set()
     kept: list[dict[str, Any]] = []
     resumed: set[int] = set()
     faults: list[str] = []

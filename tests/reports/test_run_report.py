@@ -324,7 +324,7 @@ def test_runs_that_cannot_be_reported_are_refused_in_one_line(new_run: NewRun, t
     log = load_run(new_run(recipe='max_steps = 20\nnext_years_key = "x"'))
     assert log.problems == ("recipe.toml: this version knows no next_years_key; left out",)
     (tmp_path / "my run" / "metrics.jsonl").unlink()
-    with pytest.raises(RecordError, match=r"metrics.jsonl: cannot be read"):
+    with pytest.raises(RecordError, match=r"metrics.jsonl: no logged step; a run logs"):
         load_run(tmp_path / "my run")
     with pytest.raises(UsageError, match="a report is of one pretraining run"):
         write_run([tmp_path, tmp_path / "my run"], tmp_path)
