@@ -19,7 +19,7 @@ from torchvision import transforms
 from pipelines.contract import ViewBatch
 from pipelines.manifest import Manifest
 from pipelines.spec import AUGMENTATIONS, ViewSpec
-from pipelines.workers import prepare_worker, worker_context
+from pipelines.workers import WORKER_ENDED, prepare_worker, worker_context, worker_ended
 from vicreg_fast.model.normalize import MEAN, STD
 
 StockDecoder = Literal["pil", "pil-draft"]
@@ -124,13 +124,15 @@ class RivalViews:
         )
 
     def __iter__(self) -> Iterator[ViewBatch]:
-        if self._loader is None:
-            return
-        for view_1, view_2, label in self._loader:
-            if self._loader is None:
-                return
-            view_1, view_2 = (view.to(self._device, non_blocking=True) for view in (view_1, view_2))
-            yield ViewBatch(view_1, view_2, label)
+        """Raises DataError when a worker was killed."""
+        try:
+            for view_1, view_2, label in () if self._loader is None else self._loader:
+                if self._loader is None:
+                    return
+                view_1, view_2 = (view.to(self._device, non_blocking=True) for view in (view_1, view_2))
+                yield ViewBatch(view_1, view_2, label)
+        except WORKER_ENDED as error:
+            raise worker_ended(error) from error
 
     def close(self) -> None:
         """Ends the workers, as soon as no iterator is left."""

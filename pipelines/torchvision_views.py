@@ -21,7 +21,7 @@ from pipelines.position import Position
 from pipelines.sampling import batches_in_epoch, epoch_order, sample_generator
 from pipelines.spec import AUGMENTATIONS, ViewParameters
 from pipelines.transfer import SideStream, copied_ahead
-from pipelines.workers import prepare_worker, worker_context
+from pipelines.workers import WORKER_ENDED, prepare_worker, worker_context, worker_ended
 from vicreg_fast.errors import DataError
 
 PREFETCH = 2
@@ -187,12 +187,9 @@ class TorchvisionViews:
             self._batches = copied_ahead(loaded, self._side) if self._side is not None else loaded
         try:
             batch = next(self._batches)
-        except RuntimeError as error:
+        except WORKER_ENDED as error:
             self._batches = None
-            raise DataError(
-                f"a loader worker ended ({str(error).splitlines()[0][:100]}); it may have run out of memory: "
-                "set fewer workers (--set workers=N)"
-            ) from error
+            raise worker_ended(error) from error
         if isinstance(batch, Failure):
             raise undecodable(batch)
         self.position = self.position.after_batch(self.batches_per_epoch)

@@ -7,6 +7,11 @@ import signal
 import threading
 from multiprocessing.context import BaseContext
 
+from vicreg_fast.errors import DataError
+
+WORKER_ENDED = (RuntimeError, ConnectionError, EOFError)
+"""What a DataLoader raises when a worker was killed: the latter two where it was handing over a batch."""
+
 
 def worker_context(workers: int) -> BaseContext | None:
     """The way a DataLoader's `workers` processes start; None for none.
@@ -19,6 +24,15 @@ def worker_context(workers: int) -> BaseContext | None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.torchvision_views", "pipelines.eval_images"])
     return context
+
+
+def worker_ended(error: BaseException) -> DataError:
+    """What to raise from one of WORKER_ENDED."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return DataError(
+        f"a loader worker ended ({first[:100]}); it may have run out of memory: "
+        "set fewer workers (--set workers=N)"
+    )
 
 
 def prepare_worker(_: int) -> None:

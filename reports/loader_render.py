@@ -10,7 +10,14 @@ from rich.console import Console
 from reports.loader_figures import loader_pictures
 from reports.loader_load import LoaderReport, load_loader_report
 from reports.loader_summary import LoaderSummary
-from reports.loader_tables import fidelity_tables, growth_table, rate_tables, samples_csv, subject_table
+from reports.loader_tables import (
+    brief,
+    fidelity_tables,
+    growth_table,
+    rate_tables,
+    samples_csv,
+    subject_table,
+)
 from reports.loader_verdict import loader_verdict
 from reports.render import SYMBOLS, downloads, markdown_opening, print_opening, templates, write_files
 from reports.tables import Table, environment_table, markdown_table, rich_table
@@ -52,7 +59,8 @@ def print_loader_report(report: LoaderReport, console: Console) -> None:
     summary = LoaderSummary(report)
     said = loader_verdict(summary)
     print_opening(said, said.context, report.problems, console)
-    for table in _tables(summary):
+    tables = (*map(brief, rate_tables(summary)), growth_table(summary), *fidelity_tables(summary))
+    for table in (table for table in tables if table.rows):
         console.print(rich_table(table))
 
 

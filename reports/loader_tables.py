@@ -63,6 +63,17 @@ def _rate_cells(summary: LoaderSummary, row: Row, decoder: str) -> tuple[str, ..
     )
 
 
+def brief(table: Table) -> Table:
+    """A table of rates as narrow as a terminal: without decoders, which the names imply, and the intervals of
+    pairs/s."""
+    kept = [index for index in range(len(table.columns)) if index not in (1, 4)]
+    return Table(
+        title=table.title,
+        columns=tuple(table.columns[index] for index in kept),
+        rows=tuple(tuple(row[index] for index in kept) for row in table.rows),
+    )
+
+
 def growth_table(summary: LoaderSummary) -> Table:
     """What more threads bring; no rows where there was one number of them."""
     rows = tuple(

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from bench.rival_loader import RivalViews, stock_transform, stock_views
 from bench.rival_loader_v2 import v2_views
@@ -56,6 +58,17 @@ def test_stream_without_end(views_of: Callable[..., RivalViews], dtype: torch.dt
     assert next(batches, None) is None
     with pytest.raises(DataError, match="batch"):
         views_of(manifest, augmentation="official", image_size=24, batch_size=21, workers=0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("worker (pid 1) exited"), ConnectionResetError(104, "reset")])
+def test_a_worker_that_was_killed_is_said_so(error: Exception, tmp_path: Path) -> None:
+    class Broken(Dataset):
+        def __getitem__(self, index: int) -> Any:
+            raise error
+
+    batches = iter(RivalViews(Broken(), images=4, batch_size=2, workers=0))
+    with pytest.raises(DataError, match="a loader worker ended"):
+        next(batches)
 
 
 def test_every_image_comes_once_before_any_comes_again(tmp_path: Path) -> None:

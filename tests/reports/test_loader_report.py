@@ -1,11 +1,13 @@
 """What a report of loaders says: of records made by hand, in numbers that a reader can follow."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from bench.loader_kinds import BASELINE, choose_loaders
 from bench.loader_record import CROP, WHOLE, LoaderFidelity, LoaderPlan, LoaderRate, OperationDifference
@@ -13,7 +15,12 @@ from bench.record import Environment, Failure, Record, RecordWriter, Throughput
 from reports.dispatch import choose_kind
 from reports.loader_figures import loader_pictures
 from reports.loader_load import load_loader_report
-from reports.loader_render import render_loader_html, render_loader_markdown, write_loader_report
+from reports.loader_render import (
+    print_loader_report,
+    render_loader_html,
+    render_loader_markdown,
+    write_loader_report,
+)
 from reports.loader_summary import LoaderSummary
 from reports.loader_tables import fidelity_tables, growth_table, rate_tables
 from reports.loader_verdict import loader_verdict
@@ -198,6 +205,16 @@ def test_tables_hold_batch_threads_and_fidelity(tmp_path: Path) -> None:
     (of_operations,) = fidelity_tables(summary)
     assert [row[0] for row in of_operations.rows] == [CROP, "hue 0.1", WHOLE]
     assert of_operations.rows[1][1] == "4.00"
+
+
+def test_a_terminal_shows_whole_names_and_the_verdict_first(tmp_path: Path) -> None:
+    out = io.StringIO()
+    report = load_loader_report([written(tmp_path / "records.jsonl", a_run(threads=(1, 2)))])
+    print_loader_report(report, Console(file=out, width=130))
+    text = out.getvalue()
+    assert text.startswith("✓ dali makes 2.0×")
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 130
 
 
 @pytest.mark.parametrize("threads", [(2,), (1, 2, 4)], ids=["bars", "lines"])
