@@ -4,6 +4,7 @@ What a worker cannot measure is recorded as a failure, and the others go on with
 process ends, or hangs.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -117,6 +118,7 @@ class ComparisonRun:
         self._on_progress = on_progress
         self._done = 0
         self._processes: list[WorkerProcess] = []
+        self._scratch = tempfile.TemporaryDirectory(prefix="vicreg-fast-bench-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> "ComparisonRun":
         return self
@@ -128,6 +130,7 @@ class ComparisonRun:
             process.tell_to_end(at_once=kind is not None)
         for process in self._processes:
             process.close()
+        self._scratch.cleanup()
 
     def run(self) -> None:
         """Raises UsageError before anything starts when a scenario cannot be; a scenario that fails later is
@@ -139,7 +142,9 @@ class ComparisonRun:
         if "throughput" in c.metrics and c.device == "cpu":
             self._ceilings()  # while nothing of ours runs yet
         for name in c.scenarios:
-            setup = Setup(scenario=name, recipe=c.recipe, data=c.data, device=c.device)
+            setup = Setup(
+                scenario=name, recipe=c.recipe, data=c.data, device=c.device, scratch=Path(self._scratch.name)
+            )
             self._processes.append(WorkerProcess(setup, self._patience, self._worker))
         if "memory" in c.metrics:
             for process in self._processes:
@@ -218,7 +223,7 @@ class ComparisonRun:
             self.failures.append(failure)
             if vital and process.alive:
                 process.alive = False
-                process.tell_to_end(at_once=True)  # the others may need the memory it has
+                process.tell_to_end(at_once=False)  # the others may need the memory it has
 
     @property
     def total(self) -> int:

@@ -46,4 +46,5 @@ class Setup:
     recipe: Recipe
     data: Path
     device: str
-    threads: int | None = None
+    scratch: Path | None = None
+    """A folder that lives as long as the run, for what torch.compile builds."""

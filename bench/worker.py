@@ -35,6 +35,9 @@ from vicreg_fast.training.loop import Trainer
 
 def serve(connection: Connection, setup: Setup) -> None:
     """The process's main: answers orders until the pipe closes."""
+    if setup.scratch is not None:
+        # Not the cache of all torch processes: what one that was killed left half written would fail here.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(setup.scratch / setup.scenario))
     worker = _Worker(setup, tell=lambda text: connection.send(Note(text=text)))
     while True:
         try:
