@@ -124,7 +124,8 @@ def _load(folder: Path, _: tuple[tuple[str, int, int], ...]) -> RunLog:
     recipe = _recipe(folder / "recipe.toml", problems)
     lines, went_back_to = _lines(folder / "metrics.jsonl", problems)
     if not lines:
-        why = f" ({problems[-1]})" if problems else ""
+        torn = [problem for problem in problems if problem.startswith("metrics.jsonl")]
+        why = f" ({torn[-1]})" if torn else ""
         raise RecordError(
             f"{folder / 'metrics.jsonl'}: no logged step{why}; a run logs every "
             f"{plural(recipe.log_every_steps, 'step')} (log_every_steps) and its last"
