@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from bench.compare import Interval
 from bench.regression_judge import CaseJudgement, Status
 from reports.drawing import value_beside
 from reports.figures import Picture
@@ -19,6 +20,8 @@ from reports.text import plural, printable, shortened
 
 ROW = 58
 """Height of one case with its name, in px."""
+MOST_CHANGE = 1000.0
+"""Drawn, as a ratio."""
 MOST_CASES = 40
 """Drawn; the table has all."""
 MARKERS: dict[Status, tuple[str, int]] = {
@@ -74,7 +77,8 @@ def _forest(report: RegressionReport) -> Picture | None:
         _axis(ax, ends, [case.case for case in shown])
         for row, case in enumerate(shown):
             if case.ratio is not None:
-                value_beside(ax, row, max(case.ratio.high, 1 + (case.tau or 0)), change(case.ratio.estimate))
+                right = max(_within(case.ratio)[-1], 1 + (case.tau or 0))
+                value_beside(ax, row, right, change(case.ratio.estimate))
         ax.set_xlabel("time ÷ base's, both ÷ the naive loss's")
         return _finished(
             figure,
@@ -92,21 +96,24 @@ def _draw_case(ax: Axes, row: int, case: CaseJudgement) -> list[float]:
     marker, colour = MARKERS.get(case.status, ("o", 0))
     ends = []
     if case.tau is not None:
-        left, right = 1 / (1 + case.tau), 1 + case.tau
+        right = min(1 + case.tau, MOST_CHANGE)
+        left = 1 / right
         ax.barh(
             row + 0.09, right - left, left=left, height=0.62, color=GRID, alpha=0.55, linewidth=0, zorder=1
         )
         ends += [left, right]
     if case.control is not None:
         below = row + 0.27
-        ax.plot([case.control.low, case.control.high], [below, below], color=MUTED, lw=1.4, zorder=3)
-        ax.plot([case.control.estimate], [below], "|", color=MUTED, ms=7, mew=1.4, zorder=3)
-        ends += [case.control.low, case.control.high]
+        low, middle, high = _within(case.control)
+        ax.plot([low, high], [below, below], color=MUTED, lw=1.4, zorder=3)
+        ax.plot([middle], [below], "|", color=MUTED, ms=7, mew=1.4, zorder=3)
+        ends += [low, high]
     if case.ratio is not None:
         hue = scenario_colour(colour)
-        ax.plot([case.ratio.low, case.ratio.high], [row] * 2, color=hue, lw=2.6, zorder=5)
-        ax.plot([case.ratio.estimate], [row], marker, ms=8, mfc=hue, mec=PAPER, mew=1, zorder=6)
-        ends += [case.ratio.low, case.ratio.high]
+        low, middle, high = _within(case.ratio)
+        ax.plot([low, high], [row] * 2, color=hue, lw=2.6, zorder=5)
+        ax.plot([middle], [row], marker, ms=8, mfc=hue, mec=PAPER, mew=1, zorder=6)
+        ends += [low, high]
     return ends
 
 
@@ -162,16 +169,24 @@ def _draw_rounds(
     """Draws one side of one case, its rounds from top to bottom; gives the values the axis has to hold."""
     step = 2 * spread / max(len(ratios) - 1, 1)
     top = middle - spread if len(ratios) > 1 else middle
-    placed = [(top + step * index, ratio) for index, ratio in enumerate(ratios)]
-    ax.hlines(
-        [at for at, _ in placed], [r.low for r in ratios], [r.high for r in ratios], color=colour, lw=0.9,
-        alpha=0.5, zorder=3,
-    )  # fmt: skip
+    placed = [(top + step * index, ratio.attempt, *_within(ratio)) for index, ratio in enumerate(ratios)]
+    lows, highs = [low for *_, low, _, _ in placed], [high for *_, high in placed]
+    ax.hlines([at for at, *_ in placed], lows, highs, color=colour, lw=0.9, alpha=0.5, zorder=3)
     for again, face, edge in ((False, colour, PAPER), (True, PAPER, colour)):
-        dots = [(ratio.estimate, at) for at, ratio in placed if bool(ratio.attempt) == again]
+        dots = [(estimate, at) for at, attempt, _, estimate, _ in placed if bool(attempt) == again]
         if dots:
             ax.plot(*zip(*dots, strict=True), "o", ms=4.2, mfc=face, mec=edge, mew=0.8, zorder=4)
-    return [end for ratio in ratios for end in (ratio.low, ratio.high)]
+    return [*lows, *highs]
+
+
+def _within(ratio: Interval | RoundRatio) -> tuple[float, float, float]:
+    """Lower end, estimate and upper end, brought to the edge where they are beyond what an axis can show: a
+    broken record may hold any number.
+    """
+    low, middle, high = (
+        min(max(value, 1 / MOST_CHANGE), MOST_CHANGE) for value in (ratio.low, ratio.estimate, ratio.high)
+    )
+    return low, middle, high
 
 
 def _axis(ax: Axes, ends: Sequence[float], names: Sequence[str]) -> None:

@@ -71,12 +71,16 @@ class RoundRatio:
 
 def regression_report(records: Sequence[Record], problems: Sequence[str] = ()) -> RegressionReport:
     """The report of one run's records. Raises RecordError when there is no plan of a regression run among
-    them, or more than one.
+    them, or more than one, or they hold numbers that cannot be judged.
     """
     plans = sum(isinstance(record, RegressionPlan) for record in records)
     if plans != 1:
         raise RecordError(f"{plans or 'no'} plans of a regression run: a report is of exactly one run")
-    return RegressionReport(judgement=judge(records), records=tuple(records), problems=tuple(problems))
+    try:
+        judgement = judge(records)
+    except OverflowError as error:
+        raise RecordError("the records hold times that no run measures: their ratios overflow") from error
+    return RegressionReport(judgement=judgement, records=tuple(records), problems=tuple(problems))
 
 
 def load_regression(paths: Sequence[Path]) -> RegressionReport:

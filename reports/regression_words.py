@@ -31,8 +31,8 @@ ADVICE = {
     "fine": "",
     "regression": "A slowdown is called one only where its interval lies above τ after Holm's correction and "
     "a second run says so too; a count that grew is exact. Exit code 1.",
-    "inconclusive": "The machine was too restless to tell: unchanged code differed from itself by more than "
-    "is looked for. Run it again on a quieter machine. Exit code 0, with --strict 3.",
+    "inconclusive": "Not every benchmark has a verdict; its row says why. Run it again, on a quieter machine "
+    "or with more --rounds. Exit code 0, with --strict 3.",
     "failed": "A benchmark ended with an error, so it has no verdict: mend that first. Exit code 4.",
     "not comparable": "Times of different machines or libraries say nothing about the code. Measure the base "
     "where the head is measured: --against with a revision does. Exit code 5.",

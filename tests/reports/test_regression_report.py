@@ -235,6 +235,20 @@ def test_a_time_that_cannot_be_one_is_not_drawn_and_not_hidden(new_run) -> None:
     assert "nan" in base64.b64decode(re.findall(r'text/csv;base64,([^"]+)"', html)[0]).decode()
 
 
+@pytest.mark.parametrize("factor", [1e200, 1e-200])
+def test_a_number_from_a_broken_record_stays_on_the_page(new_run, factor: float) -> None:
+    forest, rounds = regression_pictures(new_run(GRAM).timed(GRAM, factor, attempts=(0, 1)).report())
+    assert len(forest.svg) + len(rounds.svg) < 100_000
+
+
+def test_times_whose_ratios_overflow_are_refused_in_one_line(new_run) -> None:
+    run = new_run(GRAM).timed(GRAM)
+    for number in range(8):
+        run.sample(GRAM, "head", number, 1e300 if number % 2 else 1e-300)
+    with pytest.raises(RecordError, match="overflow"):
+        run.report()
+
+
 def test_the_files_hold_every_sample_and_load_again(regressed, tmp_path: Path) -> None:
     written = write_regression_report([regressed.write()], tmp_path / "out")
     assert sorted(written) == ["report.html", "report.md", "samples.csv"]
