@@ -1,0 +1,25 @@
+"""Idle is what neither a thread nor a process of ours works in."""
+
+import subprocess
+import sys
+import time
+
+import psutil
+
+from bench.idle import wait_until_idle
+
+BUSY = "import sys\nsys.stdout.write('x'); sys.stdout.flush()\nwhile True: pass"
+
+
+def test_a_process_of_ours_that_works_is_waited_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.read(1)
+            assert not wait_until_idle(most_seconds=0.5)
+            psutil.Process(child.pid).suspend()
+            began = time.monotonic()
+            assert wait_until_idle(most_seconds=60)
+            assert time.monotonic() - began > 0.09, "one look is not enough"
+        finally:
+            child.kill()
