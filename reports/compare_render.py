@@ -28,8 +28,16 @@ def compare_tables(compared: ComparedRuns) -> tuple[Table, ...]:
     unit = compared.a.unit
     form: Callable[[float], str] = _seconds if unit == "s" else amount
     shown = {"pairs/s": "pairs/s", "s": "a call", "× naive": "naive losses"}[unit]
+    beside = compared.a.what != "regression"  # whose speeds are beside the naive loss already
     speeds = tuple(
-        (", ".join(c.label), c.said, form(c.a), form(c.b), *_ratio(c.ratio), *_ratio(c.beside))
+        (
+            ", ".join(c.label),
+            c.said,
+            form(c.a),
+            form(c.b),
+            *_ratio(c.ratio),
+            *_ratio(c.beside if beside else None),
+        )
         for c in compared.changes
     )
     sizes = tuple(

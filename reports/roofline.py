@@ -39,9 +39,9 @@ def roofline_picture(summary: Summary) -> Picture | None:
         for name in names:
             mine = [limit for limit in found if limit.scenario == name]
             _points(ax, mine, scenario_colour(summary.colour(name)), size)
-        lowest = min(limit.flops_per_second for limit in found)
-        highest = max(ceiling.flops_per_second for ceiling in ceilings.values())
-        highest = max(highest, *(limit.flops_per_second for limit in found))
+        levels = [ceiling.flops_per_second for ceiling in ceilings.values()]
+        levels += [limit.flops_per_second for limit in found]
+        lowest, highest = min(levels), max(levels)
         _axes(ax, (left, right), (lowest / size / 3, highest / size * 3), unit)
         figure.legend(
             loc="outside upper left",

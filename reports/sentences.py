@@ -123,12 +123,14 @@ Pace = Literal["loader", "shared cores", "compute", "undecided"]
 
 
 def pace(summary: Summary, scenario: str) -> Pace | None:
-    """What bounds a scenario, from its rounds with real data, with one cached batch and of its loader alone;
-    None where the first two have no round in common.
+    """What bounds a scenario, from its rounds with real data and with one cached batch; None where they have
+    no round in common.
     """
     gain = summary.free_loader.get(scenario)
     if gain is None:
         return None
+    if gain.samples < FEWEST_ROUNDS:
+        return "undecided"
     if gain.high <= LOADER_BOUND:
         return "compute"
     if gain.low <= LOADER_BOUND:

@@ -251,6 +251,15 @@ def test_an_interval_across_the_threshold_leaves_the_pace_open(new_run) -> None:
     assert verdict(new_run().report()).paces[0].startswith("What bounds fast was not measured")
 
 
+def test_few_rounds_leave_the_pace_open(new_run) -> None:
+    run = new_run().throughput("fast", [100.0] * 5).throughput("fast", [180.0] * 5, "compute-only")
+    (said,) = verdict(run.report()).paces
+    assert said.startswith(
+        "Whether loader or compute bounds fast is undecided: a free loader would make it 1.80×"
+    )
+    assert "of only 5 rounds" in said
+
+
 def test_floors_above_and_below(new_run) -> None:
     run = (
         new_run()
