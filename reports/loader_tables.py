@@ -38,7 +38,7 @@ def _rate_table(summary: LoaderSummary, size: int, batch: int) -> Table:
         "CPU ms",
         "crop off",
         "views off",
-        "bound by",
+        "bound",
     )
     cells = tuple(_rate_cells(summary, row, subjects[row.subject].decoder) for row in rows)
     title = f"{size} px, batch {batch}; ratio of pairs/s to {summary.report.baseline}"
