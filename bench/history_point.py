@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+LEAST, MOST = 1e-15, 1e15
+"""Seconds, ratios and rates lie between: what lies beyond is a broken record, and would break its axis."""
 FEWEST = 6
 """Processes or rounds whose medians make an interval; with fewer, the samples themselves do."""
 
@@ -60,12 +62,12 @@ class Point:
 
 def point_of(run: RunInfo, measured: Measured) -> Point:
     """The median over processes or rounds, or over all values where there are few of those. Raises ValueError
-    when there is no value, or one is not a number above 0.
+    when there is no value, or one is no number that could have been measured.
     """
     values = [value for group in measured.groups for value in group]
     if not values:
         raise ValueError("no value")
-    if wrong := [value for value in values if not 0 < value < math.inf]:  # NaN is wrong
+    if wrong := [value for value in values if not LEAST < value < MOST]:  # NaN is wrong
         raise ValueError(f"{wrong[0]} is no measurement")
     medians = [statistics.median(group) for group in measured.groups if group]
     used = sorted(medians if len(medians) >= FEWEST else values)

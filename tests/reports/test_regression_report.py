@@ -242,9 +242,10 @@ def test_a_number_from_a_broken_record_stays_on_the_page(new_run, factor: float)
 
 
 def test_times_whose_ratios_overflow_are_refused_in_one_line(new_run) -> None:
-    run = new_run(GRAM).timed(GRAM)
-    for number in range(8):
-        run.sample(GRAM, "head", number, 1e300 if number % 2 else 1e-300)
+    run = new_run(GRAM)
+    for number in range(2):
+        run.sample(GRAM, "base", number, 1.0).sample(GRAM, "control", number, 1.0)
+        run.sample(GRAM, "head", number, 1e300 if number else 1e-300)
     with pytest.raises(RecordError, match="overflow"):
         run.report()
 
