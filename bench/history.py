@@ -80,7 +80,12 @@ def load_history(paths: Sequence[Path]) -> History:
     left_out: list[str] = []
     files = 0
     for path, named in _files(paths, left_out):
-        found, problems = _read(path)
+        try:
+            found, problems = _read(path)
+        except RecordError as error:
+            if named:
+                raise
+            found, problems = [], [str(error)]
         files += bool(found)
         points += found
         left_out += problems

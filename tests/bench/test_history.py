@@ -240,6 +240,26 @@ def test_nothing_to_measure_is_one_line(tmp_path: Path) -> None:
         load_history([tmp_path / "nowhere.jsonl"])
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(3):
+        written(tmp_path / f"{day}.jsonl", environment(day), *regression(1 + day))
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "1.jsonl":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    history = load_history([tmp_path])
+    assert values(only(history)) == pytest.approx([1, 3])
+    assert "1.jsonl: cannot be read (Permission denied)" in history.left_out[0]
+    with pytest.raises(RecordError, match="Permission denied"):
+        load_history([tmp_path / "1.jsonl"])
+
+
 def test_a_file_of_several_runs_gives_several_points(tmp_path: Path) -> None:
     runs = [record for day in range(3) for record in (environment(day), *regression(1 + day))]
     assert values(only(load_history([written(tmp_path / "all.jsonl", *runs)]))) == pytest.approx([1, 2, 3])
