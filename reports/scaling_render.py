@@ -8,7 +8,8 @@ from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
-from reports.render import templates, write_files
+from bench.scaling_record import ScalingRun
+from reports.render import data_url, templates, write_files
 from reports.scaling import (
     NO_MEASUREMENT,
     Scaling,
@@ -34,8 +35,17 @@ def render_scaling_html(scaling: Scaling) -> str:
             pictures=[(picture, Markup(picture.svg)) for picture in scaling_pictures(scaling)],
             tables=scaling_tables(scaling),
             command=scaling.command,
+            records=_records(scaling),
         )
     )
+
+
+def _records(scaling: Scaling) -> str:
+    """What the page shows, to download and to report again."""
+    run = ScalingRun(time="", command=scaling.command, measured_on=scaling.measured_on)
+    records = (run, *scaling.predictions, *scaling.checked)
+    lines = "".join(record.model_dump_json() + "\n" for record in records)
+    return data_url("application/jsonl", lines)
 
 
 def render_scaling_markdown(scaling: Scaling) -> str:

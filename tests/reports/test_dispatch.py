@@ -1,5 +1,7 @@
 """Each path finds its kind of report, and what is of none or of several is said in one line."""
 
+import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,9 @@ def test_a_scaling_run_is_rendered_from_its_records(tmp_path: Path) -> None:
     page = kind.write([path], tmp_path / "out")["report.html"].read_text()
     assert "Checked against 1 measurement of one GPU (Measured GPU)" in page
     assert "bench scaling --n 256" in page
+    (records,) = re.findall(r'download="records.jsonl" href="data:[^,]*,([^"]*)"', page)
+    (tmp_path / "taken.jsonl").write_bytes(base64.b64decode(records))
+    assert load_scaling([tmp_path / "taken.jsonl"]) == scaling
 
 
 @pytest.mark.parametrize(
