@@ -9,9 +9,10 @@ from bench.loader_record import CROP, WHOLE
 from reports.drawing import bar, dots, height, label_rows, value_beside, whisker
 from reports.figures import Picture
 from reports.loader_load import Place
+from reports.loader_sentences import ratio_text
 from reports.loader_summary import LoaderSummary, Row
 from reports.svg import canvas, scenario_colour, style, to_svg
-from reports.text import amount, plural, printable, shortened, times
+from reports.text import amount, plural, printable, shortened
 
 MOST_PANELS = 4
 """Of image and batch sizes in one picture; the tables have them all."""
@@ -62,10 +63,8 @@ def _by_threads(summary: LoaderSummary) -> Picture | None:
     grown = [growth for growth in summary.growth if (growth.subject, growth.place) == (ours, place)]
     title = "Pairs/s by threads"
     if grown:
-        to = plural(grown[0].place.threads, "thread")
-        title = (
-            f"From {grown[0].from_threads} to {to} {ours} makes {times(grown[0].ratio.estimate)} the pairs/s"
-        )
+        span = f"From {grown[0].from_threads} to {plural(grown[0].place.threads, 'thread')}"
+        title = f"{span} {ours} makes {ratio_text(grown[0].ratio)} the pairs/s"
     rows = -(-len(summary.report.subjects) // LEGEND_COLUMNS)
     with mpl.rc_context(style()):
         figure, axes = canvas(PANEL * len(groups) + 22 * rows + 40, [1.0] * len(groups))

@@ -68,7 +68,7 @@ def _headline(summary: LoaderSummary, duels: list[Duel]) -> str:
         grown = [g for g in summary.growth if g.subject == ours and g.place == place]
         if grown:
             threads = f"from {grown[0].from_threads} to {plural(place.threads, 'thread')}"
-            sentence += f"; {threads} {ours} makes {times(grown[0].ratio.estimate)} the pairs/s"
+            sentence += f"; {threads} {ours} makes {ratio_text(grown[0].ratio)} the pairs/s"
     if failures := summary.report.failures:
         sentence += f"; {listed(list(dict.fromkeys(f.scenario for f in failures)))} failed"
     return sentence + "."

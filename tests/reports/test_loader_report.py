@@ -119,7 +119,7 @@ def test_the_headline_says_speed_beside_the_authors_and_the_closest(tmp_path: Pa
     assert said.headline == (
         "dali makes 2.0× (2.0–2.0) the pairs/s of torchvision-stock at 224 px, batch 128, 2 threads; 1.60× "
         "(1.60–1.60) those of torchvision-v2, the closest other loader; from 1 to 2 threads dali makes 1.41× "
-        "the pairs/s."
+        "(1.41–1.41) the pairs/s."
     )
     assert said.tone == "good"
     assert not said.caveats
