@@ -47,12 +47,12 @@ def _loss(log: RunLog) -> Picture | None:
         name: name if name == "loss" else f"{getattr(log.recipe, TERMS[name]):g}·{name}" for name in shown
     }
     loss = log.finite("loss")
-    change = "fell" if loss[-1] < loss[0] else "rose" if loss[-1] > loss[0] else "stayed"
+    change = "fell" if loss[-1] < loss[0] else "rose"
     parts = {
         name: float(found[-1]) for name in shown if name != "loss" and len(found := _finite(shown[name]))
     }
     title = f"The loss {change} from {amount(float(loss[0]))} to {amount(float(loss[-1]))}"
-    if change == "stayed":
+    if loss[-1] == loss[0]:
         title = f"The loss stayed at {amount(float(loss[-1]))}"
     if parts and sum(parts.values()) > 0:
         largest = max(parts, key=lambda name: parts[name])
@@ -155,7 +155,10 @@ def _dimensions(log: RunLog) -> Picture | None:
     dead, rank = log.finite("dead_fraction"), log.finite("effective_rank")
     said = []
     if len(dead):
-        said.append(f"at most {percent(float(dead.max()))} of the dimensions were dead")
+        most = float(dead.max())
+        said.append(
+            f"at most {percent(most)} of the dimensions were dead" if most else "no dimension was dead"
+        )
     if len(rank):
         said.append(f"effective rank {ends(rank)} of {dimensions}")
     with mpl.rc_context(style()):

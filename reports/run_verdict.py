@@ -60,12 +60,9 @@ def _loss(log: RunLog) -> str:
     first, last = float(loss[0]), float(loss[-1])
     if len(loss) == 1:
         return f"the only loss logged is {amount(last)}"
-    change = "fell" if last < first else "rose" if last > first else "stayed"
-    return (
-        f"the loss {change} from {amount(first)} to {amount(last)}"
-        if last != first
-        else (f"the loss stayed at {amount(last)}")
-    )
+    if last == first:
+        return f"the loss stayed at {amount(last)}"
+    return f"the loss {'fell' if last < first else 'rose'} from {amount(first)} to {amount(last)}"
 
 
 def _collapse(health: Health) -> str:
@@ -178,8 +175,13 @@ def _caveats(log: RunLog, health: Health) -> tuple[str, ...]:
             else "it has no checkpoint yet"
         )
         said.append(f"No process of this machine is seen to train it; {going}.")
-    if health.collapsed_at and not log.recipe.collapse_patience:
-        said.append("The guard against collapse was off (collapse_patience = 0).")
+    if health.collapsed_at:
+        patience = log.recipe.collapse_patience
+        row = f"At most {plural(health.longest, 'logged step')} in a row looked collapsed; "
+        ends = f"{patience} end a run (collapse_patience)"
+        said.append(
+            row + (ends if patience else "the guard against it was off (collapse_patience = 0)") + "."
+        )
     if not log.sessions:
         said.append(
             "sessions.jsonl is missing: on what it was trained, and where it was resumed, is not recorded."
