@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 from bench.environment import measure_environment
-from bench.record import Failure, Record, RecordWriter
+from bench.record import Failure, Record
 from bench.regression_base import CHECKOUT, RevisionBase, StoredBase, extract, fingerprint, head_commit
 from bench.regression_judge import RegressionJudgement, differing_fields, flagged_cases, gate_regressed, judge
 from bench.regression_kernels import kernel_gates, static_records
@@ -59,13 +59,11 @@ class RegressionRun:
     def __init__(
         self,
         regression: Regression,
-        writer: RecordWriter,
         on_progress: Callable[[str, int, int], None],
         head: Path = CHECKOUT,
     ) -> None:
         self.regression = regression
         self.records: list[Record] = []
-        self._writer = writer
         self._on_progress = on_progress
         self._head = head
         self._stack = ExitStack()
@@ -84,17 +82,23 @@ class RegressionRun:
         self._stop_servers()
         self._stack.close()
 
-    def run(self) -> RegressionJudgement:
-        """Counts, times, confirms what looks slower, and judges. A side that ends is a Failure in the
-        records. Raises UsageError for a case or a device that is not there, BaselineError for a base that
-        cannot be run."""
+    def start(self) -> None:
+        """Starts both sides, before there is a file of records. Raises UsageError for a case or a device that
+        is not there, BaselineError for a base that cannot be run, BenchmarkError for a head that cannot."""
         try:
-            plan = self._start()
+            self._plan = self._start()
         except SideError as error:
             raise BenchmarkError(str(error)) from None
-        if not differing_fields(plan):
+
+    def run(self, write: Callable[[Record], None]) -> RegressionJudgement:
+        """Counts, times, confirms what looks slower, and judges, after `start`; hands over each record as it
+        is made. A side that ends is a Failure among them."""
+        self._hand_over = write
+        self._write(self._environment)
+        self._write(self._plan)
+        if not differing_fields(self._plan):
             try:
-                self._measure(plan)
+                self._measure(self._plan)
             except SideError as error:
                 side, _, message = str(error).partition(": ")
                 self._write(Failure(scenario=side, stage="process", message=message))
@@ -103,7 +107,8 @@ class RegressionRun:
     def _start(self) -> RegressionPlan:
         r = self.regression
         stored = r.base if isinstance(r.base, StoredBase) else None
-        threads = r.threads or (int(stored.fingerprint["threads"]) if stored else 1)
+        stated = stored.fingerprint.get("threads", "") if stored else ""
+        threads = r.threads or (int(stated) if stated.isdecimal() and int(stated) else 1)
         self._order: Message = {"device": r.device, "threads": threads}
         self._on_progress("starting both sides", 0, 1)
         self._start_servers(("head",) if stored else ("base", "head"))
@@ -115,8 +120,8 @@ class RegressionRun:
                 "--device cuda: torch finds no CUDA device (see `vicreg-fast doctor`); use --device cpu"
             )
         clock = self._order["clock"] = _clock(device, threads, stored)
-        environment = measure_environment()
-        ours = fingerprint(environment, device=device, threads=threads, clock=clock)
+        self._environment = measure_environment()
+        ours = fingerprint(self._environment, device=device, threads=threads, clock=clock)
         base_cases, timed = self._base_cases(described.get("base"), stored)
         asked = r.cases
         for name in asked or ():
@@ -124,7 +129,7 @@ class RegressionRun:
                 raise UsageError(
                     f"--cases {name}: there is no such case; there are {', '.join(here['cases'])}"
                 )
-        plan = RegressionPlan(
+        return RegressionPlan(
             command=r.command,
             against=r.base.name,
             source=stored.source if stored else "revision",
@@ -143,9 +148,6 @@ class RegressionRun:
             gates_only=r.gates_only,
             clock=clock,
         )
-        self._write(environment)
-        self._write(plan)
-        return plan
 
     def _describe(self, side: Side) -> Message:
         try:
@@ -308,7 +310,7 @@ class RegressionRun:
         self._servers.clear()
 
     def _write(self, record: Record) -> None:
-        self._writer.write(record)
+        self._hand_over(record)
         self.records.append(record)
 
 

@@ -11,6 +11,16 @@ HOW = "pytest -c bench/suite_loss/pytest.ini bench/suite_loss --benchmark-json=F
 def read_suite_json(content: dict[str, Any], name: str) -> dict[str, Any]:
     """The fields of a StoredBase, but its name and source: one process's times, as round 0. Raises
     BaselineError where it is not of bench/suite_loss, or holds no raw times."""
+    try:
+        return _read(content, name)
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise BaselineError(
+            f"--against {name}: not as pytest-benchmark writes it ({type(error).__name__}); make it with "
+            f"{HOW}"
+        ) from error
+
+
+def _read(content: dict[str, Any], name: str) -> dict[str, Any]:
     benchmarks = content["benchmarks"]
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for benchmark in benchmarks if isinstance(benchmarks, list) else []:
@@ -27,7 +37,11 @@ def read_suite_json(content: dict[str, Any], name: str) -> dict[str, Any]:
         "commit": (content.get("commit_info") or {}).get("id"),
         "fingerprint": dict(first["fingerprint"]),
         "cases": cases,
-        "counts": {case: dict(entry["extra_info"].get("counts", {})) for (case, _), entry in entries.items()},
+        "counts": {
+            case: dict(entry["extra_info"].get("counts", {}))
+            for (case, subject), entry in entries.items()
+            if subject == "case"
+        },
         "samples": tuple(_sample(case, entries, name) for case in cases if (case, "naive") in entries),
     }
 

@@ -117,12 +117,10 @@ def run_against(options: Against) -> int:
         timing_too=options.timing_too,
     )
     records = folder / "records.jsonl"
-    with (
-        common.recording(records) as writer,
-        common.stage_view() as show,
-        RegressionRun(regression, writer, show) as run,
-    ):
-        judgement = run.run()
+    with common.stage_view() as show, RegressionRun(regression, show) as run:
+        run.start()
+        with common.recording(records) as writer:
+            judgement = run.run(writer.write)
     _report(records, options)
     return judgement.exit_code(strict=options.strict)
 
