@@ -27,6 +27,7 @@ from bench.trace import folder_name, record_trace
 from bench.worker import gpu_uuid
 from pipelines.contract import ViewBatch
 from vicreg_fast.config import Recipe, load_recipe
+from vicreg_fast.errors import CheckpointError
 from vicreg_fast.training.step import TrainingStep
 from vicreg_fast.training.trace_summary import OUTSIDE, PHASES
 
@@ -246,6 +247,12 @@ def test_a_scenarios_trace_is_a_folder_of_its_own(traced: tuple[Path, Any]) -> N
     assert shares.device_work is None
     assert folder_name("../a b/c") == "_a_b_c"
     assert folder_name("..") == "scenario"
+
+
+def test_a_trace_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "traces").write_text("a file")
+    with pytest.raises(CheckpointError, match=r"rank_0\.3\.pt\.trace\.json\.gz: cannot be written"):
+        record_trace("fast", lambda: None, CPU, tmp_path)
 
 
 def test_hta_finds_the_rank_and_perfetto_its_events(traced: tuple[Path, Any]) -> None:
