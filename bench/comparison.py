@@ -28,6 +28,8 @@ from vicreg_fast.config import Recipe
 
 MODES: tuple[Mode, ...] = ("end-to-end", "compute-only", "loader-only")
 METRICS = ("throughput", "memory", "accuracy")
+MOST_ON_A_GPU = 2
+"""Scenarios that keep their memory on a GPU while others are measured: a batch size is chosen to fill one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,12 @@ class ComparisonRun:
             self._ceilings()  # while nothing of ours runs yet
         for name in c.scenarios:
             setup = Setup(
-                scenario=name, recipe=c.recipe, data=c.data, device=c.device, scratch=Path(self._scratch.name)
+                scenario=name,
+                recipe=c.recipe,
+                data=c.data,
+                device=c.device,
+                crowded=len(c.scenarios) > MOST_ON_A_GPU,
+                scratch=Path(self._scratch.name),
             )
             self._processes.append(WorkerProcess(setup, self._patience, self._worker))
         if "memory" in c.metrics:

@@ -46,5 +46,7 @@ class Setup:
     recipe: Recipe
     data: Path
     device: str
+    crowded: bool = False
+    """So many scenarios share a GPU that each is to give its memory back when it is idle."""
     scratch: Path | None = None
     """A folder that lives as long as the run, for what torch.compile builds."""

@@ -54,6 +54,7 @@ def serve(connection: Connection, setup: Setup) -> None:
         except Exception as error:  # the parent reports it; the other scenarios go on
             line = (str(error).strip().splitlines() or [""])[0]
             answer = Answer(problem=f"{type(error).__name__}: {line}", details=traceback.format_exc())
+        worker.release()
         wait_until_idle()  # whoever is asked next has the cores to itself
         connection.send(answer)
 
@@ -99,6 +100,14 @@ class _Worker:
         if self._timer is not None:
             self._timer[0].close()
             self._timer = None
+
+    def release(self) -> None:
+        """Where a GPU is crowded, gives back what torch keeps for later, the captured graph's memory with it:
+        the step is warmed up and captured anew before it is timed again."""
+        if self.setup.crowded and self.device.type == "cuda":
+            if self._timer is not None:
+                self._timer[0].train_step.close()
+            torch.cuda.empty_cache()
 
     def _throughput(self, order: Order) -> tuple[Record, ...]:
         _, timer = self._open_timer()
