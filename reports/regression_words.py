@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from bench.compare import Interval
-from bench.regression_judge import CaseJudgement, Status
+from bench.regression_judge import CaseJudgement, Status, gate_regressed
 from reports.regression_load import RegressionReport
 from reports.sentences import machine
 from reports.text import plural, span, times
@@ -27,6 +27,11 @@ STATUS_MARKS: dict[Status, str] = {
     "unchanged": "=",
 }
 """A sign beside each status, so that colour is never alone in saying it; in order of what to read first."""
+CLOCKS = {
+    "wall": "by wall time",
+    "cpu": "by the time that each process computed",
+    "cuda-events": "between events of the GPU's stream",
+}
 ADVICE = {
     "fine": "",
     "regression": "A slowdown is called one only where its interval lies above τ after Holm's correction and "
@@ -119,18 +124,18 @@ def _cards(report: RegressionReport) -> tuple[Card, ...]:
         slowest, ratio = max(compared, key=lambda pair: pair[1].estimate)
         cards.append(
             Card(
-                label="Greatest change of time",
+                label="Slowest against its base",
                 value=change(ratio.estimate),
                 detail=f"{slowest.case}, {interval(ratio)}",
                 tone="bad" if slowest.status == "regressed" else "good",
             )
         )
-    grown = [gate for gate in judgement.gates if gate.base is not None and (gate.head or 0) > gate.base]
+    grown = sum(map(gate_regressed, judgement.gates))
     cards.append(
         Card(
             label="Counts that differ",
             value=f"{len(judgement.gates)} of {judgement.gates_compared}",
-            detail=f"{len(grown)} grew" if judgement.gates else "operators, FLOPs, bytes, kernels",
+            detail=f"{grown} grew" if judgement.gates else "operators, FLOPs, bytes, kernels",
             tone="bad" if grown else "open" if judgement.gates or not judgement.gates_compared else "good",
         )
     )
@@ -151,11 +156,12 @@ def _compared(report: RegressionReport) -> str:
         "records": ", from stored records",
         "pytest-benchmark": ", from pytest-benchmark",
     }
-    return (
-        f"Compared: {head} with {base}{sources[plan.source]}, on {plan.device} with "
-        f"{plural(plan.threads, 'thread')}, {plural(plan.rounds, 'round')} of {plural(plan.pairs, 'pair')} a "
-        "case, each beside the frozen naive loss."
-    )
+    how = "exact counts only: nothing was timed"
+    if report.samples:
+        how = f"{plural(plan.rounds, 'round')} of {plural(plan.pairs, 'pair')} a case"
+        how += f" beside the frozen naive loss, {CLOCKS[plan.clock]}"
+    where = f"on {plan.device} with {plural(plan.threads, 'thread')}"
+    return f"Compared: {head} with {base}{sources[plan.source]}, {where}; {how}."
 
 
 def _commit(commit: str | None) -> str:

@@ -81,6 +81,7 @@ def test_the_summary_is_the_verdict_a_table_the_counts_the_machine_and_how_to_se
     assert "| saved-bytes | 4,096 | 2,048 | −2,048 (−50.0 %) |" in plain
     assert "operators" not in plain.split("Exact counts that differ")[1]
     assert "Measured on Test CPU (8 cores, 32.0 GiB)" in plain
+    assert "with 2 threads; 8 rounds of 5 pairs a case beside the frozen naive loss, by wall time." in plain
     assert (
         lines[-1]
         == f"To see it again: `git checkout {'4' * 12} && vicreg-fast bench loss --against {'b' * 12}`"
@@ -162,7 +163,9 @@ def test_the_pictures_say_the_finding_and_hold_every_case(regressed) -> None:
 
 
 def test_without_times_there_is_no_picture(new_run) -> None:
-    assert regression_pictures(new_run(gates_only=True).gate(GRAM, "operators", 3, 3).report()) == ()
+    report = new_run(gates_only=True, rounds=0).gate(GRAM, "operators", 3, 3).report()
+    assert regression_pictures(report) == ()
+    assert "exact counts only: nothing was timed" in " ".join(regression_said(report).context)
 
 
 def test_of_many_cases_those_to_be_read_first_are_drawn(new_run, monkeypatch: pytest.MonkeyPatch) -> None:
