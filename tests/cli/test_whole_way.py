@@ -149,6 +149,8 @@ def test_bench_makes_a_report(run_here: Run, images: Path, tmp_path: Path) -> No
         "environment": 1,
         "plan": 1,
         "memory": 2,
+        "step-work": 2,
+        "ceiling": 2,
         "throughput": 2 * 2 * 3,
         "accuracy": 2 * 2 + 2 + 1,
     }
