@@ -9,42 +9,21 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 from bench.environment import measure_environment
 from bench.record import Failure, Record
-from bench.regression_base import CHECKOUT, RevisionBase, StoredBase, extract, fingerprint, head_commit
+from bench.regression_base import CHECKOUT, RevisionBase, StoredBase, extract
 from bench.regression_judge import RegressionJudgement, differing_fields, flagged_cases, gate_regressed, judge
 from bench.regression_kernels import kernel_gates, static_records
+from bench.regression_plan import Regression, choose_threads, make_plan
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample, Side
 from bench.regression_server import Message, SideError, SideServer
-from vicreg_fast.errors import BaselineError, BenchmarkError, UsageError
+from vicreg_fast.errors import BaselineError, BenchmarkError
 
-Clock = Literal["wall", "cpu", "cuda-events"]
 COUNTS = ("operators", "flops", "saved-bytes", "peak-bytes", "allocated-bytes")
 """As bench/suite_loss/counts.py names them, which imports torch."""
 ORDERS: tuple[tuple[Side, ...], ...] = tuple(permutations(("base", "head", "control")))
 """Of the sides in a round, taken in turn, so that no side is always the first or beside the same other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regression:
-    """What to compare, and how long to look."""
-
-    base: RevisionBase | StoredBase
-    command: str
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
-    threads: int | None = None
-    """None: those of a stored base, else 1."""
-    cases: tuple[str, ...] | None = None
-    """None: count all, time those that the suites time."""
-    rounds: int = 7
-    pairs: int = 20
-    least_tau: float = 0.03
-    gates_only: bool = False
-    timing_too: bool = False
-    """Time the cases even where a count has risen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +45,17 @@ class RegressionRun:
         self.records: list[Record] = []
         self._on_progress = on_progress
         self._head = head
-        self._stack = ExitStack()
         self._servers: dict[Side, SideServer] = {}
         self._calls: dict[str, _Calls] = {}
 
     def __enter__(self) -> "RegressionRun":
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vicreg-fast-base-"))
         base = self.regression.base
-        self._extracted = extract(base, Path(folder)) if isinstance(base, RevisionBase) else None
+        self._extracted = None
+        with ExitStack() as stack:  # ends what was begun, if what follows fails
+            if isinstance(base, RevisionBase):
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vicreg-fast-base-"))
+                self._extracted = extract(base, Path(folder))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -106,48 +88,14 @@ class RegressionRun:
 
     def _start(self) -> RegressionPlan:
         r = self.regression
-        stored = r.base if isinstance(r.base, StoredBase) else None
-        stated = stored.fingerprint.get("threads", "") if stored else ""
-        threads = r.threads or (int(stated) if stated.isdecimal() and int(stated) else 1)
-        self._order: Message = {"device": r.device, "threads": threads}
+        self._order: Message = {"device": r.device, "threads": choose_threads(r)}
         self._on_progress("starting both sides", 0, 1)
-        self._start_servers(("head",) if stored else ("base", "head"))
+        self._start_servers(("head",) if isinstance(r.base, StoredBase) else ("base", "head"))
         described = {side: self._describe(side) for side in self._servers}
-        here = described["head"]
-        self._order["device"] = device = here["device"]
-        if r.device == "cuda" and not here["cuda"]:
-            raise UsageError(
-                "--device cuda: torch finds no CUDA device (see `vicreg-fast doctor`); use --device cpu"
-            )
-        clock = self._order["clock"] = _clock(device, threads, stored)
         self._environment = measure_environment()
-        ours = fingerprint(self._environment, device=device, threads=threads, clock=clock)
-        base_cases, timed = self._base_cases(described.get("base"), stored)
-        asked = r.cases
-        for name in asked or ():
-            if name not in here["cases"]:
-                raise UsageError(
-                    f"--cases {name}: there is no such case; there are {', '.join(here['cases'])}"
-                )
-        return RegressionPlan(
-            command=r.command,
-            against=r.base.name,
-            source=stored.source if stored else "revision",
-            base_commit=r.base.commit,
-            head_commit=head_commit(),
-            base_fingerprint=stored.fingerprint if stored else ours,
-            head_fingerprint=ours,
-            base_cases=tuple(case for case in base_cases if asked is None or case in asked),
-            head_cases=asked or tuple(here["cases"]),
-            device=device,
-            threads=threads,
-            rounds=0 if r.gates_only else r.rounds,
-            pairs=r.pairs,
-            least_tau=r.least_tau,
-            timed_cases=asked or tuple(c for c in here["cases"] if c in here["timed"] or c in timed),
-            gates_only=r.gates_only,
-            clock=clock,
-        )
+        plan = make_plan(r, described["head"], described.get("base"), self._environment)
+        self._order |= {"device": plan.device, "clock": plan.clock}
+        return plan
 
     def _describe(self, side: Side) -> Message:
         try:
@@ -159,15 +107,6 @@ class RegressionRun:
                     f"--against {self.regression.base.name}: its loss cannot be run: {why}"
                 ) from None
             raise
-
-    def _base_cases(
-        self, described: Message | None, stored: StoredBase | None
-    ) -> tuple[list[str], list[str]]:
-        """The base's cases, and those of them that it timed."""
-        if stored is not None:
-            return list(stored.cases), list({sample.case: None for sample in stored.samples})
-        assert described is not None
-        return described["cases"], described["timed"]
 
     def _measure(self, plan: RegressionPlan) -> None:
         r = self.regression
@@ -312,15 +251,3 @@ class RegressionRun:
     def _write(self, record: Record) -> None:
         self._hand_over(record)
         self.records.append(record)
-
-
-def _clock(device: str, threads: int, stored: StoredBase | None) -> Clock:
-    """That of a stored base. Else the time a process computes, where it has one thread: on a busy machine it
-    varies by far less than wall time."""
-    if stored is not None and stored.fingerprint.get("device") == device:
-        found = stored.fingerprint.get("clock")
-        if found == "cpu" or found == "wall" or (found == "cuda-events" and device == "cuda"):
-            return "cuda-events" if found == "cuda-events" else "cpu" if found == "cpu" else "wall"
-    if device == "cuda":
-        return "cuda-events"
-    return "cpu" if threads == 1 else "wall"

@@ -92,8 +92,9 @@ def run_against(options: Against) -> int:
     """Measures, reports, and returns the exit code: 0 fine, 1 a regression, 3 inconclusive with --strict,
     4 a case that failed or is missing, 5 a base that cannot be compared with. Raises BaselineError for a
     base that is missing."""
-    from bench.regression import Regression, RegressionRun
+    from bench.regression import RegressionRun
     from bench.regression_base import StoredBase, find_base
+    from bench.regression_plan import Regression
 
     if options.gates_only and options.timing_too:
         raise UsageError("--gates-only and --timing-too exclude each other")
