@@ -55,11 +55,8 @@ def _headline(
         count = f"{len(slowed)} of {len(history.series)} series"
         return f"{count} slowed down within the last {plural(recent, 'point')}: {listed(first)}.", "bad"
     if not watched:
-        count = plural(len(history.series), "series").removesuffix("s")
-        return (
-            f"{count}, none long enough for a change to be looked for: that takes {FEWEST_POINTS} points.",
-            "open",
-        )
+        count = f"{len(history.series)} series, none long enough to look for a change in"
+        return f"{count}: that takes {FEWEST_POINTS} points.", "open"
     return f"No slowdown within the last {plural(recent, 'point')} of {len(watched)} series.", "good"
 
 

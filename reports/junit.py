@@ -59,11 +59,10 @@ def regression_junit(judgement: RegressionJudgement, records: Sequence[Record] =
     elsewhere = dict.fromkeys(gate.case for gate in judgement.gates if gate.case not in known)
     for place in elsewhere:
         cases.append(_counted(place, [gate for gate in judgement.gates if gate.case == place]))
-    if judgement.verdict in ("failed", "not comparable") and all(case.outcome != "error" for case in cases):
-        # A run that judged nothing must not look like one in which everything passed.
-        cases.insert(
-            0, _Case(name="run", outcome="error", message=judgement.headline, kind=judgement.verdict)
-        )
+    # A run that judged nothing must not look like one in which everything passed.
+    whole: Outcome = "error" if judgement.verdict in ("failed", "not comparable") else "skipped"
+    if not cases or (whole == "error" and all(case.outcome != "error" for case in cases)):
+        cases.insert(0, _Case(name="run", outcome=whole, message=judgement.headline, kind=judgement.verdict))
     return _document("vicreg-fast.bench.loss", cases, judgement.plan.time)
 
 
@@ -102,10 +101,8 @@ def comparison_junit(report: Report) -> str:
 
 
 def _judged(case: CaseJudgement, seconds: float) -> _Case:
+    message = case.reason if case.status == "unchanged" else f"{case.status}: {case.reason}"
     outcome = STATUS_OUTCOMES[case.status]
-    message = (
-        f"{case.status}: {case.reason}" if outcome != "passed" or case.status != "unchanged" else case.reason
-    )
     return _Case(name=case.case, outcome=outcome, message=message, kind=case.status, seconds=seconds)
 
 

@@ -90,6 +90,11 @@ def test_what_cannot_be_is_refused_in_one_line(run_here: Run, tmp_path: Path) ->
     done = run_here("bench", "history", once, "--strict")
     assert done.returncode == 0
     assert done.stdout.startswith("? No series yet")
+    twice = written(tmp_path / "twice.jsonl", environment(1), *regression(1.0))
+    done = run_here("bench", "history", once, twice, "--strict")
+    assert done.stdout.startswith(
+        "? 1 series, none long enough to look for a change in: that takes 6 points."
+    )
     blocked = tmp_path / "file"
     blocked.write_text("")
     refused(run_here("bench", "history", once, "--out", blocked / "x"), 1, "choose another --out")

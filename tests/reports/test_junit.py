@@ -112,6 +112,13 @@ def test_a_run_that_compared_nothing_does_not_look_passed(tmp_path: Path) -> Non
     )
     found = outcomes(regression_junit(run.timed("same").report().judgement))
     assert found == {"run": "error"}
+    empty = RegressionRun(tmp_path / "empty.jsonl").report().judgement
+    assert outcomes(regression_junit(empty)) == {"run": "skipped"}
+
+
+def test_a_side_that_ended_is_an_error_of_the_run(tmp_path: Path) -> None:
+    run = RegressionRun(tmp_path / "run.jsonl", "same").timed("same").failure("head", "process", "killed")
+    assert outcomes(regression_junit(run.report().judgement)) == {"run": "error", "same": "passed"}
 
 
 def test_characters_that_xml_cannot_hold_are_replaced(tmp_path: Path) -> None:
