@@ -167,20 +167,24 @@ def downloads(records: Iterable[BaseModel], samples: str) -> dict[str, str]:
     }
 
 
-def write_files(contents: Mapping[str, str], out: Path) -> dict[str, Path]:
+def write_files(contents: Mapping[str, str], out: Path, option: str = "--out") -> dict[str, Path]:
     """Writes each text whole or not at all into the folder `out`, made if missing; gives the name of each to
-    its path. Raises RecordError, in one line, when `out` cannot be written.
+    its path. A device or a pipe of that name is written to as it is. Raises RecordError, in one line that
+    names the option `out` came from, when it cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
         return {name: _write(out / name, text) for name, text in contents.items()}
     except OSError as error:
         raise RecordError(
-            f"{out}: the report cannot be written there ({error.strerror}); choose another --out"
+            f"{out}: the report cannot be written there ({error.strerror}); choose another {option}"
         ) from error
 
 
 def _write(path: Path, text: str) -> Path:
+    if path.exists() and not path.is_file():  # such as /dev/stdout: to be written to, not to be replaced
+        path.write_text(text, encoding="utf-8")
+        return path
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:

@@ -19,7 +19,7 @@ from bench.loss_record import Ceiling
 from bench.record import Environment, Plan, read_records
 from reports.frames import samples_csv
 from reports.load import load_report
-from reports.render import print_report, render_html, render_markdown, write_report
+from reports.render import print_report, render_html, render_markdown, write_files, write_report
 from reports.verdict import verdict
 from vicreg_fast.errors import RecordError
 
@@ -212,6 +212,18 @@ def test_a_full_disk_leaves_the_old_report(new_run, tmp_path: Path, monkeypatch)
     with pytest.raises(RecordError, match="No space left on device"):
         write_report([path], out)
     assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_files({"pipe": "words"}, tmp_path)
+        assert os.read(reader, 100) == b"words"
+    finally:
+        os.close(reader)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_reports_import_no_torch() -> None:

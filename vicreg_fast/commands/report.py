@@ -63,7 +63,7 @@ def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet
     if junit is not None and kind.junit is not None:
         from reports.render import write_files
 
-        written += write_files({junit.name: kind.junit(paths)}, junit.parent).values()
+        written += write_files({junit.name: kind.junit(paths)}, junit.parent, "--junit").values()
     if not quiet:
         kind.print(paths, common.stdout_console())
     for path in written:
