@@ -93,18 +93,24 @@ def pytest_points(document: dict[str, Any], file: str) -> tuple[list[Point], lis
 
 
 def _of_suite(info: RunInfo, document: dict[str, Any], file: str) -> list[Point]:
-    samples = read_suite_json(document, file)["samples"]
+    base = read_suite_json(document, file)
+    where: dict[str, str] = base["fingerprint"]
+    gpu = where.get("gpu", "none")  # which pytest-benchmark does not know of
+    info = dataclasses.replace(info, machine=info.machine + (f", {gpu}" if gpu != "none" else ""))
+    setting = (
+        f"pytest-benchmark, {where.get('device', 'unknown device')}, threads {where.get('threads', '?')}"
+    )
     return [
         point_of(
             info,
             Measured(
                 case=sample.case,
-                setting="pytest-benchmark",
+                setting=setting,
                 unit="÷ naive loss",
                 groups=[ratios(sample.seconds, sample.naive_seconds)],
             ),
         )
-        for sample in samples
+        for sample in base["samples"]
     ]
 
 

@@ -177,6 +177,7 @@ def test_files_of_pytest_benchmark_are_read_with_and_without_their_samples(tmp_p
 
 
 def test_benchmarks_of_our_suite_are_ratios_whatever_calls_a_time_is_of(tmp_path: Path) -> None:
+    where = {"device": "cuda", "gpu": "Test GPU", "threads": "1"}
     for day, calls in ((0, 10), (1, 20)):
         path = pytest_json(tmp_path / f"{day}.json", day, "", median=1.0, iqr=0.0, rounds=1)
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -184,13 +185,21 @@ def test_benchmarks_of_our_suite_are_ratios_whatever_calls_a_time_is_of(tmp_path
             {
                 "fullname": f"test_loss_kernels.py::{subject}",
                 "stats": {"median": 1.0, "iqr": 0.0, "rounds": 2, "data": [calls * second, calls * second]},
-                "extra_info": {"case": CASE, "subject": subject, "calls": calls, "fingerprint": {}, "pid": 1},
+                "extra_info": {
+                    "case": CASE,
+                    "subject": subject,
+                    "calls": calls,
+                    "fingerprint": where,
+                    "pid": 1,
+                },
             }
             for subject, second in (("case", 0.01), ("naive", 0.04))
         ]
         path.write_text(json.dumps(document), encoding="utf-8")
     series = only(load_history([tmp_path]))
-    assert (series.case, series.unit, series.setting) == (CASE, "÷ naive loss", "pytest-benchmark")
+    assert (series.case, series.unit) == (CASE, "÷ naive loss")
+    assert series.setting == "pytest-benchmark, cuda, threads 1"
+    assert series.machine == "Test CPU, 8 cores, Test GPU"
     assert values(series) == pytest.approx([0.25, 0.25])
 
 
