@@ -1,12 +1,16 @@
 """`vicreg-fast report`: a page of what was measured, or two runs beside each other."""
 
+import contextlib
+import os
 import xml.etree.ElementTree as ET
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run, refused
 from tests.reports.loss_runs import LossRun
+from vicreg_fast.commands.common import stdout_console
 
 
 def losses(file: Path, milliseconds: float = 1.0, **environment: object) -> Path:
@@ -87,3 +91,14 @@ def test_what_is_no_record_ends_in_one_line(run_here: Run, published: Path, tmp_
     refused(run_here("report", published, published, "--out", tmp_path), 1, "given twice")
     refused(run_here("report", "compare", published, tmp_path / "no"), 1, "cannot be read")
     refused(run_here("report", published, "--out", tmp_path / "empty.jsonl"), 1, "cannot be written", "--out")
+
+
+def test_a_reader_that_goes_away_is_no_failure_of_its_own() -> None:
+    """`vicreg-fast report RUN | head` ends with 0: the command line takes the error for what it is."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipe = os.fdopen(writing, "w")
+    with redirect_stdout(pipe), pytest.raises(BrokenPipeError):
+        stdout_console().print("words")
+    with contextlib.suppress(BrokenPipeError):  # of what is left in its buffer
+        pipe.close()

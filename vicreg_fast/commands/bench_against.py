@@ -140,7 +140,7 @@ def _report(records: Path, options: Against) -> None:
     report = load_regression([records])
     if options.junit is not None:
         text = regression_junit(report.judgement, report.records)
-        write_files({options.junit.name: text}, options.junit.parent)
+        write_files({options.junit.name: text}, options.junit.parent, "--junit")
     if options.summary is not None:
         _append(options.summary, render_regression_markdown(report))
     print_regression_report([records], common.stdout_console())

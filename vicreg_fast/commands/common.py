@@ -163,8 +163,12 @@ def stdout_console() -> "Console":
     tables."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=130)
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # is for the command line to judge: rich would end with 1, as of a failure
+
+    console = Piped()
+    return console if console.is_terminal else Piped(width=130)
 
 
 def stderr_console() -> "Console":
