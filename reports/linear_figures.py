@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from reports.drawing import LABEL, Picture, bar, finished, height, label_rows, value_beside
 from reports.linear_summary import class_accuracies, most_confused, spoken, wilson
 from reports.run_lines import fit_y, legend
+from reports.run_log import GREATEST
 from reports.svg import INK, MUTED, PAPER, WIDTH, canvas, scenario_colour, style
 from reports.text import amount, percent, plural, shortened
 from vicreg_fast.evaluation.result import LinearResult, SubjectResult
@@ -212,7 +213,11 @@ def _weights(result: LinearResult) -> Picture | None:
 
 
 def _objective(result: LinearResult) -> Picture | None:
-    shown = {name: value for name, value in result.results.items() if len(value.objective) > 1}
+    shown = {
+        name: value
+        for name, value in result.results.items()
+        if len(value.objective) > 1 and all(abs(at) <= GREATEST for at in value.objective)
+    }
     if not shown:
         return None
     first = "backbone" if "backbone" in shown else next(iter(shown))

@@ -221,7 +221,7 @@ def _speed(log: RunLog) -> Picture | None:
     if "loader_wait_share" in log.values:
         shown["waiting for images (% of the time)"] = 100 * log.values["loader_wait_share"]
     caption = "Of the steps since the last logged one. A session's first have its start in them."
-    return _stacked(log, "run-speed", title, caption, shown, [1, 5], linear=True)
+    return _stacked(log, "run-speed", title, caption, shown, [1, 5][: len(shown)], linear=True)
 
 
 def _others(log: RunLog) -> Picture | None:

@@ -118,7 +118,7 @@ def _context(log: RunLog, health: Health) -> tuple[str, ...]:
     said = []
     seconds = log.finite("seconds")
     epochs = log.finite("epoch")
-    time = f"{timedelta(seconds=round(float(seconds[-1])))} of training" if len(seconds) else ""
+    time = f"{_duration(float(seconds[-1]))} of training" if len(seconds) else ""
     passes = f"{amount(float(epochs[-1]))} epochs" if len(epochs) else ""
     pairs = f"{int(log.steps[-1]) * log.recipe.batch_size:,} pairs of views"
     said.append(f"So far: {listed([part for part in (time, passes, pairs) if part])}.")
@@ -140,6 +140,11 @@ def _context(log: RunLog, health: Health) -> tuple[str, ...]:
         old = f" That was step {of:,}, and the run has gone on since." if of < int(log.steps[-1]) else ""
         said.append(linear_verdict(log.linear).headline + old)
     return tuple(said)
+
+
+def _duration(seconds: float) -> str:
+    """As hours, minutes and seconds, unless a broken log has what no run takes."""
+    return str(timedelta(seconds=round(seconds))) if 0 <= seconds < 1e10 else f"{amount(seconds)} s"
 
 
 def _resumed(log: RunLog) -> str:

@@ -4,6 +4,7 @@ refused in one line."""
 import csv
 import io
 import json
+import math
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from reports.dispatch import choose_kind
-from reports.linear_figures import linear_pictures
+from reports.linear_figures import _objective, linear_pictures
 from reports.linear_render import neighbour_rows, render_linear_html, render_linear_markdown, write_linear
 from reports.linear_summary import class_accuracies, gain, most_confused, wilson
 from reports.linear_tables import accuracy_table, class_table, confused_table, confusion_csv
@@ -163,6 +164,13 @@ def test_many_classes_are_drawn_in_groups() -> None:
     assert "120 classes, in the order of their names, are drawn in 20 groups" in matrix.caption
     assert "The 12 lowest and the 12 highest of 120 classes" in pictures["linear-classes"].caption
     assert all(len(picture.svg) < 300_000 for picture in pictures.values())
+
+
+def test_an_objective_that_no_axis_has_is_not_drawn() -> None:
+    trunk = linear_result().results["backbone"]
+    for objective in ((1e308, math.nan, 1.0), (-1e308, 1e308), (math.inf, 1.0)):
+        wild = linear_result(results={"backbone": trunk.model_copy(update={"objective": objective})})
+        assert _objective(wild) is None
 
 
 def test_files_of_before_the_version_load_and_are_reported(tmp_path: Path) -> None:

@@ -67,6 +67,20 @@ def test_what_is_no_finite_number_is_missing_and_said(new_run: NewRun, value: An
     assert "covariance 2 (first at step 7)" in said.caveats[0]
 
 
+@pytest.mark.parametrize("key", [key for key in line_of(1) if key != "step"])
+def test_a_key_that_is_not_logged_is_left_out(new_run: NewRun, key: str) -> None:
+    lines = [{name: value for name, value in line_of(step).items() if name != key} for step in range(1, 4)]
+    log = load_run(new_run(lines))
+    assert key not in log.values
+    assert log.missing == {}
+    assert run_verdict(log).headline
+
+
+def test_what_no_run_takes_is_told_all_the_same(new_run: NewRun) -> None:
+    said = run_verdict(load_run(new_run([{**line_of(20), "seconds": 1e99}])))
+    assert said.context[0].startswith("So far: 1e+99 s of training")
+
+
 def test_sessions_that_cannot_be_read_are_problems(new_run: NewRun) -> None:
     folder = new_run(sessions=(0, 5))
     with (folder / "sessions.jsonl").open("a") as file:

@@ -20,6 +20,7 @@ KIND: Final = "linear-evaluation"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(gt=1e-30, lt=1e30)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
 
 
@@ -30,7 +31,7 @@ class _Part(BaseModel):
 class TriedWeight(_Part):
     """One L2 weight of the probe's grid, fitted to nine tenths of the training images."""
 
-    l2_weight: float
+    l2_weight: Weight
     fit_top1: Share
     """On those nine tenths."""
     held_out_top1: Share
@@ -67,7 +68,7 @@ class SubjectResult(_Part):
     linear_top5: Share | None = None
     """None with fewer than six classes."""
     linear_train_top1: Share
-    l2_weight: float
+    l2_weight: Weight
     knn_top1: Share
     confusion: tuple[tuple[Count, ...], ...]
     """Test images by true class (rows) and predicted class (columns)."""
