@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.compare import Interval, mean_t_interval, unpaired_ratio
 from reports.sentences import FEWEST_ROUNDS, interval_text
-from reports.sides import ABSENT, Label, Side
+from reports.sides import ABSENT, BESIDE, Label, Side
 from reports.text import listed, plural, shortened, times
 from reports.verdict import Tone
 from vicreg_fast.errors import RecordError, UsageError
@@ -35,7 +35,7 @@ class Difference:
     b: str
 
     def __str__(self) -> str:
-        return f"{self.field} is {shortened(self.a, 60)} in A and {shortened(self.b, 60)} in B"
+        return f"{self.field} is {shortened(self.a, 120)} in A and {shortened(self.b, 120)} in B"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,9 @@ def _change(label: Label, a: Side, b: Side) -> Change:
     ratio = unpaired_ratio(one.values, other.values)
     if a.unit != "pairs/s":  # less is faster
         ratio = unpaired_ratio(other.values, one.values)
-    beside = unpaired_ratio(one.beside, other.beside) if one.beside and other.beside else None
+    beside = None
+    if one.beside and other.beside and a.fingerprint.get(BESIDE) == b.fingerprint.get(BESIDE):
+        beside = unpaired_ratio(one.beside, other.beside)
     if a.what == "regression":  # is beside the naive loss in itself
         beside = ratio
     return Change(

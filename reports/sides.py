@@ -1,5 +1,6 @@
 """One run as one side of `report compare`: what has to be equal before its numbers say anything, and they."""
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal
 from bench.loss_compare import place_of
 from bench.record import Environment, RegressionPlan, RegressionSample, read_records
 from reports.dispatch import choose_kind, record_files, record_kinds
-from reports.load import load_report
+from reports.load import MOST_SECONDS, load_report
 from reports.loss_load import BASELINE, load_loss_report
 from reports.loss_summary import BOTH
 from reports.summary import summarise
@@ -24,6 +25,8 @@ _DEFINITION = (
 )
 _VERSIONS = ("python", "torch", "torchvision", "triton", "numpy", "pillow")
 ABSENT = "not recorded"
+BESIDE = "baseline"
+"""The field that names what a run compares its scenarios with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ def _comparison(file: Path, name: str) -> Side:
     report = load_report([file])
     summary, plan = summarise(report), report.plan
     fields = _machine(report.environments)
-    fields |= {"device": plan.device, "data": plan.data}
+    fields |= {"device": plan.device, "data": plan.data, BESIDE: plan.baseline}
     fields["recipe_fingerprint"] = plan.recipe_fingerprint
     fields |= {f"recipe.{key}": str(value) for key, value in plan.recipe.items()}
     for of_batch in ("batch_size", "image_size"):
@@ -165,7 +168,7 @@ def _regression(file: Path, name: str) -> Side:
     for record in records:
         if isinstance(record, RegressionSample) and record.side == "head":
             pairs = zip(record.seconds, record.naive_seconds, strict=False)
-            ratios = [own / naive for own, naive in pairs if own > 0 and naive > 0]
+            ratios = [own / naive for own, naive in pairs if _is_time(own) and _is_time(naive)]
             if ratios:
                 rounds.setdefault((record.case,), {})[record.attempt, record.round] = ratios
     return Side(
@@ -180,7 +183,7 @@ def _regression(file: Path, name: str) -> Side:
         },
         unit="× naive",
         speeds={
-            label: Speed(values=tuple(sorted(ratios)[len(ratios) // 2] for ratios in found.values()))
+            label: Speed(values=tuple(statistics.median(ratios) for ratios in found.values()))
             for label, found in rounds.items()
         },
         first=next(iter(rounds), None),
@@ -205,6 +208,10 @@ def _machine(environments: Iterable[Environment]) -> dict[str, str]:
             values = (getattr(environment, part).get(name, ABSENT) for environment in environments)
             found[name] = [_minor(value) if name == "python" else value for value in values]
     return {name: _one_of(values) for name, values in found.items()}
+
+
+def _is_time(seconds: float) -> bool:
+    return 0 < seconds < MOST_SECONDS  # NaN is not
 
 
 def _minor(version: str) -> str:

@@ -154,6 +154,17 @@ def test_a_scenario_that_became_another_is_refused(run_at: Make, new_scenario) -
     ]
 
 
+def test_two_baselines_are_refused_and_never_divided_by_each_other(new_run) -> None:
+    sides = []
+    for baseline in ("baseline", "plain"):
+        run = new_run(baseline, "fast", baseline=baseline)
+        sides.append(load_side(run.throughput(baseline, [1.0] * 6).throughput("fast", [2.0] * 6).write()))
+    with pytest.raises(NotComparableError, match="baseline is baseline in A and plain in B"):
+        compare_runs(*sides)
+    (change,) = compare_runs(*sides, ["baseline"]).changes
+    assert (change.label, change.beside) == (("fast", "end-to-end"), None)
+
+
 def test_the_commit_and_a_scenario_of_one_run_alone_may_differ(run_at: Make) -> None:
     a = load_side(run_at())
     b = load_side(
@@ -245,6 +256,14 @@ def test_the_heads_of_two_regression_runs_are_compared(tmp_path: Path) -> None:
         "faster",
     )
     assert "beside the naive loss: faster." in compare_verdict(compared).headline
+    text = (
+        a.read_text()
+        .replace("[0.5, 0.5, 4.5]", "[Infinity, NaN, 0.5]", 1)
+        .replace("[0.5, 0.5, 4.5]", "[0.0]", 1)
+    )
+    (tmp_path / "broken.jsonl").write_text(text)
+    (change,) = compare_runs(load_side(tmp_path / "broken.jsonl"), load_side(b)).changes
+    assert (change.a, change.ratio.estimate, change.ratio.samples) == (0.5, pytest.approx(2.0), 6)
     other = regression_run(tmp_path / "other.jsonl", 0.5, threads="2")
     with pytest.raises(NotComparableError, match="threads is 1 in A and 2 in B"):
         compare_runs(load_side(a), load_side(other))
