@@ -144,7 +144,7 @@ class AccuracyPoint(BaseModel):
 
     step: int
     seconds: float
-    """Training time so far, without the probes."""
+    """Training time so far, from the end of the first step, without the probes."""
     linear_top1: float
 
 
