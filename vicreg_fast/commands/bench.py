@@ -110,21 +110,21 @@ def command(
         return
     if quick and full:
         raise UsageError("--quick and --full exclude each other")
+    asked = metrics or ("throughput", "memory", "accuracy")
+    if metrics is None and (quick or ladder):
+        asked = ("throughput", "memory")
+    check_target(target_accuracy, price, asked)
     folder = common.new_records_folder(out, "bench")
     from bench.comparison import Comparison, Sampling, describe_data
     from pipelines.manifest import load_manifest
 
     on = common.choose_device(device)
     recipe = common.choose_recipe(recipe_name, settings, on)
-    asked = metrics or ("throughput", "memory", "accuracy")
-    if metrics is None and (quick or ladder):
-        asked = ("throughput", "memory")
     if ladder:
         named = ctx.get_parameter_source("compare") is not click.core.ParameterSource.DEFAULT
         scenarios, rungs = _ladder(asked, recipe, on, compare if named else None)
     else:
         scenarios, rungs = _compared(compare), ()
-    check_target(target_accuracy, price, asked)
     where, name = common.choose_data(data, recipe)
     with common.progress_bar("checking the images") as advance:
         train = load_manifest(where, progress=advance)
