@@ -136,6 +136,8 @@ def _cases(
         elif more := [gate for gate in own_gates if gate_regressed(gate)]:
             words = ", ".join(gate_words(gate) for gate in more)
             found.append(_without_ratio(case, "regressed", f"exact counts rose: {words}", first.get(case)))
+        elif plan.source != "revision" and case not in plan.base_cases:
+            found.append(_without_ratio(case, "new", "the base does not have it"))
         elif in_base:
             reason = f"the base cannot run it: {in_base[0].message.rstrip('.')}"
             found.append(_without_ratio(case, "new", reason))

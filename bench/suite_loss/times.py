@@ -45,8 +45,8 @@ def judge_calls(case: Case, device: torch.device, clock: str) -> tuple[int, int]
     losses = case.build(device), case.naive
     calls = []
     for loss in losses:
-        _window(loss, x, y, 2, clock)  # warm-up
-        once = min(_window(loss, x, y, 1, clock) for _ in range(JUDGED))
+        time_window(loss, x, y, 2, clock)  # warm-up
+        once = min(time_window(loss, x, y, 1, clock) for _ in range(JUDGED))
         calls.append(max(1, round(WINDOW_SECONDS[clock] / once)))
     return calls[0], calls[1]
 
@@ -65,11 +65,11 @@ def time_pairs(
         padding = [torch.empty(64 * random.randrange(1, 2**14), dtype=torch.uint8) for _ in range(PADDINGS)]
         x, y = (view.detach().clone().requires_grad_() for view in drawn)
         for loss, times in (ours, naive):  # warm-up
-            _window(loss, x, y, times, clock)
+            time_window(loss, x, y, times, clock)
         for number in range(begin, min(begin + BLOCK, pairs)):
             for which in (0, 1) if number % 2 == 0 else (1, 0):
                 loss, times = (ours, naive)[which]
-                seconds[which].append(_window(loss, x, y, times, clock))
+                seconds[which].append(time_window(loss, x, y, times, clock))
         del padding
     return Pairs(seconds=tuple(seconds[0]), naive_seconds=tuple(seconds[1]))
 
@@ -89,7 +89,7 @@ def steady_allocator() -> None:
         mallopt(option, value)
 
 
-def _window(loss: Loss, x: Tensor, y: Tensor, calls: int, clock: str) -> float:
+def time_window(loss: Loss, x: Tensor, y: Tensor, calls: int, clock: str) -> float:
     """Seconds a call of `calls` forwards and backwards."""
     if clock == "cuda-events":
         return _cuda_window(loss, x, y, calls)

@@ -108,7 +108,7 @@ def test_what_runs_inside_of_a_custom_operator_is_counted() -> None:
 
 def test_a_window_is_filled_by_the_quickest_call(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([9.0, *[0.004] * 5, 0.001, *[0.003] * 4, 9.0, *[0.02] * 10])
-    monkeypatch.setattr(times, "_window", lambda *_: next(seconds))
+    monkeypatch.setattr(times, "time_window", lambda *_: next(seconds))
     assert times.judge_calls(SMALL, CPU, "cpu") == (5, 1)
 
 
