@@ -87,8 +87,10 @@ def pytest_points(document: dict[str, Any], file: str) -> tuple[list[Point], lis
     if len(others) < len(benchmarks):
         try:
             points += _of_suite(info, document, file)
-        except (BaselineError, TypeError, ValueError, ZeroDivisionError) as error:
-            problems.append(f"{file}: benchmarks of bench/suite_loss left out: {error}")
+        except BaselineError as error:
+            problems.append(f"{str(error).removeprefix('--against ')}; left out")
+        except ValueError as error:
+            problems.append(f"{file}: benchmarks of bench/suite_loss: {error}; left out")
     return points, problems
 
 
