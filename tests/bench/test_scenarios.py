@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from bench.changes import ladder_scenarios
 from bench.rival_optimizers import per_parameter_optimizer
-from bench.scenarios import build_scenario
+from bench.scenarios import build_scenario, recipe_ladder
 from vicreg_fast.config import load_recipe
 from vicreg_fast.errors import UsageError
 from vicreg_fast.model import build_network
@@ -46,6 +47,61 @@ def test_scenarios_say_what_they_are() -> None:
     assert uncaptured.capture == "off"
 
 
+def test_plain_is_the_baseline_in_fp32() -> None:
+    recipe = load_recipe("smoke", ["optimizer=lars"])
+    for device, precision in ((CPU, "fp32"), (torch.device("cuda"), "fp16")):
+        plain, baseline = (build_scenario(name, recipe, device) for name in ("plain", "baseline"))
+        assert plain.recipe.precision == "fp32"
+        assert plain.recipe == baseline.recipe.replace(precision="fp32")
+        assert baseline.recipe.precision == precision
+        assert plain.make_optimizer is baseline.make_optimizer is per_parameter_optimizer
+        assert plain.record.loss == baseline.record.loss
+
+
+def test_all_changes_make_fast_of_plain_and_each_can_be_taken_away() -> None:
+    recipe = load_recipe("smoke")
+    device = torch.device("cuda")
+    fast = build_scenario("fast", recipe, device)
+    assert fast.recipe == recipe.replace(pipeline="dali", precision="bf16", channels_last=True, capture="on")
+    assert fast.make_optimizer is build_optimizer
+    made = build_scenario("plain+amp+channels_last+dali+fused_loss+foreach+capture", recipe, device)
+    assert made.recipe == fast.recipe
+    assert made.record.loss == fast.record.loss
+    assert made.make_optimizer is fast.make_optimizer
+    for name, field, value in (
+        ("fast-amp", "precision", "fp32"),
+        ("fast-channels_last", "channels_last", False),
+        ("fast-dali", "pipeline", "torchvision"),
+        ("fast-capture", "capture", "off"),
+        ("fast+compile", "compile", True),
+    ):
+        assert build_scenario(name, recipe, device).recipe == fast.recipe.replace(**{field: value})
+    assert "official" in build_scenario("fast-fused_loss", recipe, device).record.loss
+    assert "one parameter" in build_scenario("fast-foreach-capture", recipe, device).record.optimizer
+
+
+def test_every_rung_can_be_built_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("CC", "CXX"):
+        monkeypatch.setenv(variable, "sh")  # in the place of a compiler: one is looked for, and not used
+    recipe = load_recipe("smoke")
+    for device in (CPU, torch.device("cuda")):
+        rungs = recipe_ladder(recipe, device)
+        for name in ladder_scenarios(rungs):
+            record = build_scenario(name, recipe, device).record
+            assert record.name == name
+            assert len(record.description) > 20
+    assert {rung.change for rung in recipe_ladder(recipe, CPU) if rung.missing} == {"amp", "capture"}
+    half = recipe_ladder(recipe.replace(precision="bf16"), CPU)
+    assert {rung.change for rung in half if rung.missing} == {"capture"}
+
+
+def test_a_machine_without_a_compiler_has_no_compiled_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    compiled = recipe_ladder(load_recipe("smoke"), CPU)[-1]
+    assert (compiled.change, compiled.forwards) == ("compile", None)
+    assert compiled.missing == "torch.compile finds no compiler"
+
+
 def test_official_and_closed_form_losses_agree_on_the_same_embeddings() -> None:
     recipe = load_recipe("smoke")
     torch.manual_seed(0)
@@ -81,3 +137,7 @@ def test_what_the_official_code_does_not_have_is_refused() -> None:
             build_scenario("baseline", load_recipe("smoke", [setting]), CPU)
     with pytest.raises(UsageError, match="slow"):
         build_scenario("slow", load_recipe("smoke"), CPU)
+    with pytest.raises(UsageError, match=r"apex-fusedlamb.*lars"):
+        build_scenario("baseline", load_recipe("smoke", ["optimizer=apex-fusedlamb"]), CPU)
+    with pytest.raises(UsageError, match="fp16"):
+        build_scenario("fast", load_recipe("smoke", ["precision=fp16"]), CPU)
