@@ -13,7 +13,14 @@ from types import TracebackType
 from bench.environment import measure_environment
 from bench.record import Failure, Record
 from bench.regression_base import CHECKOUT, RevisionBase, StoredBase, extract
-from bench.regression_judge import RegressionJudgement, differing_fields, flagged_cases, gate_regressed, judge
+from bench.regression_judge import (
+    RegressionJudgement,
+    differing_fields,
+    flagged_cases,
+    gate_regressed,
+    judge,
+    uncertain_cases,
+)
 from bench.regression_kernels import kernel_gates, static_records
 from bench.regression_plan import Regression, choose_threads, make_plan
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample, Side
@@ -182,31 +189,46 @@ class RegressionRun:
         going = list(cases)
         sides = self._sides()
         orders = [tuple(side for side in order if side in sides) for order in ORDERS]
-        for number in range(r.rounds):
+        for number in range(max(r.rounds, r.most_rounds)):
+            if number >= r.rounds:
+                uncertain = uncertain_cases(self.records, attempt)
+                going = [case for case in going if case in uncertain]
+            if not going:
+                return
+            most = r.rounds if number < r.rounds else r.most_rounds
             for position, side in enumerate(orders[number % len(orders)]):
                 words = "confirming what looks slower" if attempt else "timing"
-                stage = f"{words}: round {number + 1} of {r.rounds}, {side}"
-                self._on_progress(stage, number * len(sides) + position, r.rounds * len(sides))
-                order = {**self._cases_order("time", going), "pairs": r.pairs}
-                for answer in self._servers[side].ask_cases(order):
-                    if self._note_problem(side, f"round {number + 1}", answer):
-                        going.remove(answer["case"])
-                        continue
-                    calls = self._calls[answer["case"]]
-                    self._write(
-                        RegressionSample(
-                            case=answer["case"],
-                            side=side,
-                            round=number,
-                            position=position,
-                            attempt=attempt,
-                            pid=answer["pid"],
-                            calls=calls.case,
-                            naive_calls=calls.naive,
-                            seconds=answer["seconds"],
-                            naive_seconds=answer["naive_seconds"],
-                        )
-                    )
+                stage = f"{words}: round {number + 1} of {most}, {side}"
+                self._on_progress(stage, number * len(sides) + position, most * len(sides))
+                for case in self._time_round(going, side, number, position, attempt):
+                    going.remove(case)
+
+    def _time_round(
+        self, cases: Sequence[str], side: Side, number: int, position: int, attempt: int
+    ) -> list[str]:
+        """One process; the cases that failed in it."""
+        failed = []
+        order = {**self._cases_order("time", cases), "pairs": self.regression.pairs}
+        for answer in self._servers[side].ask_cases(order):
+            if self._note_problem(side, f"round {number + 1}", answer):
+                failed.append(answer["case"])
+                continue
+            calls = self._calls[answer["case"]]
+            self._write(
+                RegressionSample(
+                    case=answer["case"],
+                    side=side,
+                    round=number,
+                    position=position,
+                    attempt=attempt,
+                    pid=answer["pid"],
+                    calls=calls.case,
+                    naive_calls=calls.naive,
+                    seconds=answer["seconds"],
+                    naive_seconds=answer["naive_seconds"],
+                )
+            )
+        return failed
 
     def _cases_order(self, do: str, cases: Iterable[str]) -> Message:
         asked = []

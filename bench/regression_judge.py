@@ -1,5 +1,6 @@
 """The judgement of a regression run, computed from its records alone, without torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -7,7 +8,7 @@ from typing import Literal
 
 from bench.compare import Interval
 from bench.record import Failure, Record
-from bench.regression_analysis import LARGEST_TAU, CaseNumbers, case_numbers, faulty_sample
+from bench.regression_analysis import LARGEST_TAU, LEVEL, CaseNumbers, case_numbers, faulty_sample
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
 from bench.regression_words import gate_words, headline, percent, ratio_words
 
@@ -63,9 +64,7 @@ class RegressionJudgement:
 
 def judge(records: Sequence[Record]) -> RegressionJudgement:
     """The judgement of one run's records. Raises ValueError when they hold no RegressionPlan."""
-    plan = next((record for record in records if isinstance(record, RegressionPlan)), None)
-    if plan is None:
-        raise ValueError("the records hold no plan of a `bench loss --against` run")
+    plan = _plan(records)
     gates = [record for record in records if isinstance(record, RegressionGate)]
     samples = [record for record in records if isinstance(record, RegressionSample)]
     failures = [record for record in records if isinstance(record, Failure)]
@@ -101,12 +100,33 @@ def gate_regressed(gate: RegressionGate) -> bool:
 
 def flagged_cases(records: Sequence[Record]) -> tuple[str, ...]:
     """Cases that were slower at first: what the confirming run is about. Raises ValueError as `judge`."""
-    plan = next((record for record in records if isinstance(record, RegressionPlan)), None)
-    if plan is None:
-        raise ValueError("the records hold no plan of a `bench loss --against` run")
+    plan = _plan(records)
     samples = [record for record in records if isinstance(record, RegressionSample)]
     numbers = case_numbers(plan, [sample for sample in samples if sample.attempt == 0])
     return tuple(case for case, found in numbers.items() if found.slower and found.slower.rejected)
+
+
+def uncertain_cases(records: Sequence[Record], attempt: int) -> set[str]:
+    """Cases of an attempt whose control or change is uncertain by more than `least_tau`: more rounds are for
+    them. What the change is does not matter, only how far its rounds are apart. Raises ValueError as `judge`.
+    """
+    plan = _plan(records)
+    samples = [record for record in records if isinstance(record, RegressionSample)]
+    of_attempt = [s for s in samples if s.attempt == 0] if attempt == 0 else _of_confirmation(plan, samples)
+    bound = math.log1p(plan.least_tau)
+    return {
+        case
+        for case, numbers in case_numbers(plan, of_attempt).items()
+        if numbers.control.half_width(LEVEL) > bound
+        or (plan.source == "revision" and numbers.change.half_width(LEVEL) > bound)
+    }
+
+
+def _plan(records: Sequence[Record]) -> RegressionPlan:
+    plan = next((record for record in records if isinstance(record, RegressionPlan)), None)
+    if plan is None:
+        raise ValueError("the records hold no plan of a `bench loss --against` run")
+    return plan
 
 
 def _cases(
@@ -180,7 +200,7 @@ def _without_ratio(
         case=case,
         status=status,
         ratio=numbers.ratio if numbers else None,
-        control=numbers.control.interval(0.025) if numbers else None,
+        control=numbers.control.interval(LEVEL) if numbers else None,
         tau=numbers.tau if numbers else None,
         confirmed=None,
         reason=reason,
@@ -226,7 +246,7 @@ def _timed(case: str, numbers: CaseNumbers, again: CaseNumbers | None) -> CaseJu
         case=case,
         status=status,
         ratio=numbers.ratio,
-        control=numbers.control.interval(0.025),
+        control=numbers.control.interval(LEVEL),
         tau=numbers.tau,
         confirmed=confirmed,
         reason=reason,

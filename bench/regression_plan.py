@@ -27,6 +27,8 @@ class Regression:
     cases: tuple[str, ...] | None = None
     """None: count all, time those that the suites time."""
     rounds: int = 7
+    most_rounds: int = 7
+    """Those of a case that is still uncertain by more than `least_tau` after `rounds`."""
     pairs: int = 20
     least_tau: float = 0.03
     gates_only: bool = False
@@ -78,6 +80,7 @@ def make_plan(
         device=head["device"],
         threads=threads,
         rounds=0 if r.gates_only else r.rounds,
+        most_rounds=r.most_rounds if r.most_rounds > r.rounds and not r.gates_only else None,
         pairs=r.pairs,
         least_tau=r.least_tau,
         timed_cases=r.cases or tuple(c for c in head["cases"] if c in head["timed"] or c in timed),

@@ -32,12 +32,16 @@ class RegressionPlan(RecordBase):
     device: str
     threads: int
     rounds: int
+    """The least."""
     pairs: int
     """Samples of each side at each case in one process."""
     least_tau: float
     """The least ratio that may count as a change, such as 0.03."""
     timed_cases: tuple[str, ...] = ()
     """Those that were to be timed; every case is counted."""
+    most_rounds: int | None = None
+    """Rounds go on, for the cases that need it, until `control` and change are known to `least_tau`, or to
+    this; None where `rounds` is exact."""
     gates_only: bool = False
     """Only exact counts were asked for."""
     clock: Literal["wall", "cpu", "cuda-events"] = "wall"

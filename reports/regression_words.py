@@ -158,7 +158,12 @@ def _compared(report: RegressionReport) -> str:
     }
     how = "exact counts only: nothing was timed"
     if report.samples:
-        how = f"{plural(plan.rounds, 'round')} of {plural(plan.pairs, 'pair')} a case"
+        rounds = (
+            f"{plan.rounds} to {plan.most_rounds} rounds"
+            if plan.most_rounds
+            else plural(plan.rounds, "round")
+        )
+        how = f"{rounds} of {plural(plan.pairs, 'pair')} a case"
         how += f" beside the frozen naive loss, {CLOCKS[plan.clock]}"
     where = f"on {plan.device} with {plural(plan.threads, 'thread')}"
     return f"Compared: {head} with {base}{sources[plan.source]}, {where}; {how}."

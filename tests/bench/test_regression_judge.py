@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from bench.record import Failure, Record
-from bench.regression_judge import BASE_CANNOT, CaseJudgement, RegressionJudgement, flagged_cases, judge
+from bench.regression_judge import (
+    BASE_CANNOT,
+    CaseJudgement,
+    RegressionJudgement,
+    flagged_cases,
+    judge,
+    uncertain_cases,
+)
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample, Side
 
 NOISE = (0.0, 0.004, -0.003, 0.002, -0.004, 0.003, -0.001)
@@ -129,6 +136,22 @@ def test_the_control_sets_tau_and_above_a_tenth_nothing_is_decided() -> None:
     assert flagged_cases([plan("gram"), *timed("gram", 1.5, noise=60)]) == ()
 
 
+def test_more_rounds_are_for_cases_whose_rounds_are_apart_whatever_they_say() -> None:
+    records = [
+        plan("quiet", "slow", "noisy"),
+        *timed("quiet"),
+        *timed("slow", 1.2),
+        *timed("noisy", noise=20),
+    ]
+    assert uncertain_cases(records, 0) == {"noisy"}
+    again = [*records, *timed("slow", 1.2, noise=20, attempt=1)]
+    assert uncertain_cases(again, 1) == {"slow"}
+    # Of a stored base no spread is known: only the control's counts.
+    stored = plan("gram", source="pytest-benchmark")
+    one = timed("gram", sides=("base",))[:1]
+    assert uncertain_cases([stored, *one, *timed("gram", sides=("head", "control"))], 0) == set()
+
+
 def test_a_count_that_rose_is_a_regression_without_any_time_and_one_that_fell_is_not() -> None:
     records = [gate("gram", "operators", 31, 32), gate("gram", "flops", 100, 90)]
     judgement = judge([plan("gram"), *records])
@@ -229,6 +252,8 @@ def test_a_stored_base_is_compared_unpaired_and_confirmed_against_the_same_times
             for r in slower
         ]
 
+    lacks_it = judge([plan("gram", source=source, base_cases=()), *now(1.0, 0)])
+    assert (lacks_it.verdict, only(lacks_it).status) == ("fine", "new")
     here = plan("gram", source=source)
     assert only(judge([here, *stored, *now(1.0, 0)])).status == "unchanged"
     records = [here, *stored, *now(1.1, 0)]

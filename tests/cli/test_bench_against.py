@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,12 @@ class SideHere:
     """Of the head's times."""
     broken = ""
     """A side whose cases raise."""
+    noisy = ""
+    """A case whose processes are apart by a fifth."""
 
     def __init__(self, name: str, **_: object) -> None:
         self.name = name
+        self.processes = {"base": 0, "head": 1, "control": 1}[name]
 
     def ask(self, order: Message) -> Message:
         assert order["do"] == "describe"
@@ -38,7 +42,13 @@ class SideHere:
 
     def ask_cases(self, order: Message) -> Iterator[Message]:
         for case in order["cases"]:
-            yield {"case": case["name"], **self._answer(order)}
+            answer = self._answer(order)
+            if case["name"] == self.noisy and "seconds" in answer:
+                self.processes += 1
+                answer["seconds"] = [
+                    second * (1.2 if self.processes % 2 else 1.0) for second in answer["seconds"]
+                ]
+            yield {"case": case["name"], **answer}
 
     def _answer(self, order: Message) -> Message:
         if self.name == self.broken:
@@ -118,6 +128,22 @@ def test_slower_is_confirmed_and_ends_with_1(run_here: Run, here: type[SideHere]
     assert "REGRESSION against main: auto-32x512-float32 is 10.0 % slower" in done.stdout
     attempts = [record["attempt"] for record in records_of(tmp_path / "out") if "attempt" in record]
     assert attempts == 9 * [0] + 9 * [1]
+
+
+def test_a_noisy_case_is_given_more_rounds_and_no_more_than_the_most(
+    run_here: Run, here: type[SideHere], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here, "noisy", QUICK[1])
+    cases = ("--cases", f"{QUICK[1]},gram-128x1024-float32", "--pairs", 1)
+    done = against(run_here, "main", *cases, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    samples = [record for record in records_of(tmp_path / "out") if record["kind"] == "regression-sample"]
+    rounds = Counter(sample["case"] for sample in samples if sample["side"] == "head")
+    assert rounds == {QUICK[1]: 21, "gram-128x1024-float32": 7}
+    assert "7 to 21 rounds" in " ".join(done.stdout.split())
+    # A number that is asked for is kept to.
+    done = against(run_here, "main", *TINY, "--out", tmp_path / "three")
+    assert [r["round"] for r in records_of(tmp_path / "three") if r.get("side") == "head"] == [0, 1, 2]
 
 
 def test_a_count_that_rose_ends_with_1_before_anything_is_timed(
