@@ -50,8 +50,8 @@ _OPTIONS = (
     click.option(
         "--rounds",
         type=click.IntRange(2),
-        help=f"With --against: processes of each side.  [default: {ROUNDS}, and up to {MOST_ROUNDS} on a noisy "
-        "machine]",
+        help="With --against: processes of each side.  "
+        f"[default: {ROUNDS}, and up to {MOST_ROUNDS} on a noisy machine]",
     ),
     click.option("--gates-only", is_flag=True, help="With --against: exact counts, and no times."),
     click.option(
