@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,16 @@ BEHIND = "    dtype = centred_VND.dtype\n"
 BUFFER = "    torch.empty(D, D, dtype=dtype, device=x_nD.device)\n"
 # Rows of one view's product through numpy, past torch: no operator, FLOP or byte that is counted.
 SLOWDOWN = """\
-    import ctypes
-    import numpy
     planted = {rows}.get((n, D), 0)
-    side = min(n, D)
-    memory = (ctypes.c_float * (n * D)).from_address(centred_VND.data_ptr())
-    view = numpy.frombuffer(memory, numpy.float32).reshape(n, D)
-    view = view if n < D else view.T
-    for part in [side] * (planted // side) + [planted % side]:
-        view[:part] @ view.T
+    if planted:
+        import ctypes
+        import numpy
+        side = min(n, D)
+        memory = (ctypes.c_float * (n * D)).from_address(centred_VND.data_ptr())
+        view = numpy.frombuffer(memory, numpy.float32).reshape(n, D)
+        view = view if n < D else view.T
+        for part in [side] * (planted // side) + [planted % side]:
+            view[:part] @ view.T
 """
 LOAD = """
 import os, numpy
@@ -83,19 +84,19 @@ for name in timed_names("cpu"):
                 fast, slow = seconds(0), seconds(rows)
             ratios.append(slow / fast)
         return median(ratios) - 1
-    below, above = (0, 0.0), (min(case.n, case.d), costs(min(case.n, case.d), 150))
+    below, above = (0, 0.0), (min(case.n, case.d), costs(min(case.n, case.d), 60))
     while above[1] < share:
-        below, above = above, (2 * above[0], costs(2 * above[0], 150))
+        below, above = above, (2 * above[0], costs(2 * above[0], 60))
     for _ in range(6):  # regula falsi
         slope = (above[1] - below[1]) / (above[0] - below[0])
         rows = round(below[0] + (share - below[1]) / slope)
         if not below[0] < rows < above[0]:
             break
-        tried = rows, costs(rows, 200)
+        tried = rows, costs(rows, 100)
         if abs(tried[1] - share) < 0.003:
             break
         below, above = (tried, above) if tried[1] < share else (below, tried)
-    found[name] = [case.n, case.d, rows, costs(rows, 400)]
+    found[name] = [case.n, case.d, rows, costs(rows, 200)]
 print(json.dumps(found))
 """
 
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
         _git(clone, "checkout", "--quiet", "--detach", commit)
         done = _made(options.out, options.kind)
         with _busy(options.load):
-            planted = _plant(clone, options.kind, options.share)
+            planted = _plant(clone, options.kind, options.share, done)
             for number in range(len(done), options.runs):
                 line = _run(clone, commit, Path(folder) / f"run-{number}")
                 line = {"kind": options.kind, "run": number, "load": options.load, "planted": planted, **line}
@@ -162,18 +163,23 @@ def _run(clone: Path, commit: str, out: Path) -> dict[str, Any]:
     }
 
 
-def _plant(clone: Path, kind: str, share: float) -> dict[str, Any]:
-    """Edits the clone's loss; what was planted, with its measured size."""
+def _plant(clone: Path, kind: str, share: float, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Edits the clone's loss; what was planted, with its measured size. A slowdown is calibrated once, for
+    all the runs of a file."""
     if kind == "unchanged":
         return {}
     if kind == "buffer":
         _edit(clone, BUFFER)
         return {"line": BUFFER.strip()}
+    if done:
+        planted: dict[str, Any] = done[-1]["planted"]
+        _edit(clone, SLOWDOWN.format(rows=_rows(planted)))
+        return planted
     source = clone / PLANTED_IN
     original = source.read_text(encoding="utf-8")
     _edit(clone, SLOWDOWN.format(rows="PLANTED_ROWS"))
     source.write_text(source.read_text(encoding="utf-8") + "\n\nPLANTED_ROWS = {}\n", encoding="utf-8")
-    done = subprocess.run(
+    answer = subprocess.run(
         [sys.executable, "-c", CALIBRATE, str(share)],
         cwd=clone,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -181,12 +187,19 @@ def _plant(clone: Path, kind: str, share: float) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(f"the slowdown could not be calibrated: {done.stderr.strip()}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    if answer.returncode:
+        raise SystemExit(f"the slowdown could not be calibrated: {answer.stderr.strip()}")
     source.write_text(original, encoding="utf-8")
-    _edit(clone, SLOWDOWN.format(rows={(n, d): rows for n, d, rows, _ in found.values()}))
-    return {case: {"rows": rows, "slowdown": round(size, 4)} for case, (_, _, rows, size) in found.items()}
+    planted = {
+        case: {"shape": [n, d], "rows": rows, "slowdown": round(size, 4)}
+        for case, (n, d, rows, size) in json.loads(answer.stdout).items()
+    }
+    _edit(clone, SLOWDOWN.format(rows=_rows(planted)))
+    return planted
+
+
+def _rows(planted: dict[str, Any]) -> dict[tuple[int, ...], int]:
+    return {tuple(plan["shape"]): plan["rows"] for plan in planted.values()}
 
 
 def _edit(clone: Path, lines: str) -> None:

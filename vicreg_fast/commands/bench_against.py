@@ -10,7 +10,7 @@ from vicreg_fast.commands import common
 from vicreg_fast.commands.common import F
 from vicreg_fast.errors import RecordError, UsageError
 
-ROUNDS, MOST_ROUNDS, PAIRS = 7, 21, 20
+ROUNDS, MOST_ROUNDS, PAIRS = 7, 14, 20
 
 
 @dataclass(frozen=True, kw_only=True)
