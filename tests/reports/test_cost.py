@@ -1,5 +1,6 @@
 """What a report says of the cost of an epoch and of an accuracy."""
 
+import dataclasses
 import math
 from typing import Any
 
