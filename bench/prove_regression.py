@@ -3,8 +3,8 @@ command itself, beside a load.
 
     python -m bench.prove_regression --kind unchanged|slowdown|buffer --runs 40 --load 2 --out FILE
 
-Clones this checkout's HEAD, edits the clone's loss (nothing, work that takes a tenth of a case's time and
-that no count sees, or one D×D buffer), and compares it with HEAD again and again. Each run is a line of
+Clones this checkout's HEAD, edits the clone's loss (nothing, a tenth of a case's time that no count
+sees, or one D×D buffer), and compares it with HEAD again and again. Each run is a line of
 FILE; those that are there already are not made again.
 """
 
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,31 @@ from bench.regression_base import CHECKOUT
 from bench.regression_judge import judge
 from bench.regression_record import RegressionSample
 
-PLANTED_IN = "vicreg_fast/loss/closed_form.py"
+BUFFER_IN = "vicreg_fast/loss/closed_form.py"
 BEHIND = "    dtype = centred_VND.dtype\n"
 BUFFER = "    torch.empty(D, D, dtype=dtype, device=x_nD.device)\n"
-# Rows of one view's product through numpy, past torch: no operator, FLOP or byte that is counted.
-SLOWDOWN = """\
-    planted = {rows}.get((n, D), 0)
-    if planted:
-        import ctypes
-        import numpy
-        side = min(n, D)
-        memory = (ctypes.c_float * (n * D)).from_address(centred_VND.data_ptr())
-        view = numpy.frombuffer(memory, numpy.float32).reshape(n, D)
-        view = view if n < D else view.T
-        for part in [side] * (planted // side) + [planted % side]:
-            view[:part] @ view.T
+SLOWDOWN_IN = "vicreg_fast/loss/vicreg.py"
+# Time and nothing else: no operator, FLOP or byte that is counted. A share of the whole call, which is longer
+# than its forward by the factor given for its shape.
+SLOWDOWN = """
+
+import time
+
+FORWARDS = {forwards}
+_forward = VICRegLoss.forward
+
+
+def _slower(self, x, y, return_terms=False):
+    began = time.process_time()
+    result = _forward(self, x, y, return_terms)
+    ended = time.process_time()
+    until = ended + {share} * FORWARDS.get(tuple(x.shape), 1.0) * (ended - began)
+    while time.process_time() < until:
+        pass
+    return result
+
+
+VICRegLoss.forward = _slower
 """
 LOAD = """
 import os, numpy
@@ -50,53 +60,28 @@ parent = os.getppid()
 while os.getppid() == parent:
     square @ square
 """
-CALIBRATE = """
-import json, sys, time
+TIME_CASES = """
+import json, time
 from statistics import median
 import torch
 from bench.suite_loss.cases import cases, timed_names
 from bench.suite_loss.times import steady_allocator
-from vicreg_fast.loss import closed_form
 
 torch.set_num_threads(1)
 steady_allocator()
-share = float(sys.argv[1])
-device = torch.device("cpu")
-found = {}
+found = []
 for name in timed_names("cpu"):
     case = cases("cpu")[name]
-    x, y = case.views(device)
-    loss = case.build(device)
-    def seconds(rows):
-        closed_form.PLANTED_ROWS[case.n, case.d] = rows
-        calls = 3
+    x, y = case.views(torch.device("cpu"))
+    loss = case.build(torch.device("cpu"))
+    ratios = []
+    for _ in range(300):
         began = time.process_time()
-        for _ in range(calls):
-            torch.autograd.grad(loss(x, y), (x, y))
-        return (time.process_time() - began) / calls
-    def costs(rows, pairs):
-        seconds(0), seconds(rows)
-        ratios = []
-        for pair in range(pairs):
-            if pair % 2:
-                slow, fast = seconds(rows), seconds(0)
-            else:
-                fast, slow = seconds(0), seconds(rows)
-            ratios.append(slow / fast)
-        return median(ratios) - 1
-    below, above = (0, 0.0), (min(case.n, case.d), costs(min(case.n, case.d), 60))
-    while above[1] < share:
-        below, above = above, (2 * above[0], costs(2 * above[0], 60))
-    for _ in range(6):  # regula falsi
-        slope = (above[1] - below[1]) / (above[0] - below[0])
-        rows = round(below[0] + (share - below[1]) / slope)
-        if not below[0] < rows < above[0]:
-            break
-        tried = rows, costs(rows, 100)
-        if abs(tried[1] - share) < 0.003:
-            break
-        below, above = (tried, above) if tried[1] < share else (below, tried)
-    found[name] = [case.n, case.d, rows, costs(rows, 200)]
+        value = loss(x, y)
+        between = time.process_time()
+        torch.autograd.grad(value, (x, y))
+        ratios.append((time.process_time() - began) / (between - began))
+    found.append([[case.n, case.d], median(ratios)])
 print(json.dumps(found))
 """
 
@@ -106,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kind", choices=("unchanged", "slowdown", "buffer"), required=True)
     parser.add_argument("--runs", type=int, default=40, help="that FILE shall hold of this kind")
     parser.add_argument("--load", type=int, default=2, help="busy processes beside it")
-    parser.add_argument("--share", type=float, default=0.105, help="the slowdown, of a case's time")
+    parser.add_argument("--share", type=float, default=0.10, help="the slowdown, of a case's time")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="vicreg-fast-prove-") as folder:
@@ -116,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         _git(clone, "checkout", "--quiet", "--detach", commit)
         done = _made(options.out, options.kind)
         with _busy(options.load):
-            planted = _plant(clone, options.kind, options.share, done)
+            planted = _plant(clone, options.kind, options.share)
             for number in range(len(done), options.runs):
                 line = _run(clone, commit, Path(folder) / f"run-{number}")
                 line = {"kind": options.kind, "run": number, "load": options.load, "planted": planted, **line}
@@ -163,51 +148,34 @@ def _run(clone: Path, commit: str, out: Path) -> dict[str, Any]:
     }
 
 
-def _plant(clone: Path, kind: str, share: float, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Edits the clone's loss; what was planted, with its measured size. A slowdown is calibrated once, for
-    all the runs of a file."""
+def _plant(clone: Path, kind: str, share: float) -> dict[str, Any]:
+    """Edits the clone's loss; what was planted."""
     if kind == "unchanged":
         return {}
     if kind == "buffer":
-        _edit(clone, BUFFER)
+        source = clone / BUFFER_IN
+        text = source.read_text(encoding="utf-8")
+        if text.count(BEHIND) != 1:
+            raise SystemExit(f"{BUFFER_IN} has not one line {BEHIND.strip()!r}: plant the buffer elsewhere")
+        source.write_text(text.replace(BEHIND, BEHIND + BUFFER), encoding="utf-8")
         return {"line": BUFFER.strip()}
-    if done:
-        planted: dict[str, Any] = done[-1]["planted"]
-        _edit(clone, SLOWDOWN.format(rows=_rows(planted)))
-        return planted
-    source = clone / PLANTED_IN
-    original = source.read_text(encoding="utf-8")
-    _edit(clone, SLOWDOWN.format(rows="PLANTED_ROWS"))
-    source.write_text(source.read_text(encoding="utf-8") + "\n\nPLANTED_ROWS = {}\n", encoding="utf-8")
-    answer = subprocess.run(
-        [sys.executable, "-c", CALIBRATE, str(share)],
+    done = subprocess.run(
+        [sys.executable, "-c", TIME_CASES],
         cwd=clone,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if answer.returncode:
-        raise SystemExit(f"the slowdown could not be calibrated: {answer.stderr.strip()}")
-    source.write_text(original, encoding="utf-8")
-    planted = {
-        case: {"shape": [n, d], "rows": rows, "slowdown": round(size, 4)}
-        for case, (n, d, rows, size) in json.loads(answer.stdout).items()
+    if done.returncode:
+        raise SystemExit(f"the cases could not be timed: {done.stderr.strip()}")
+    forwards = {(n, d): round(ratio, 4) for (n, d), ratio in json.loads(done.stdout)}
+    with (clone / SLOWDOWN_IN).open("a", encoding="utf-8") as file:
+        file.write(SLOWDOWN.format(forwards=forwards, share=share))
+    return {
+        "share": share,
+        "call_over_forward": {f"{n}x{d}": ratio for (n, d), ratio in forwards.items()},
     }
-    _edit(clone, SLOWDOWN.format(rows=_rows(planted)))
-    return planted
-
-
-def _rows(planted: dict[str, Any]) -> dict[tuple[int, ...], int]:
-    return {tuple(plan["shape"]): plan["rows"] for plan in planted.values()}
-
-
-def _edit(clone: Path, lines: str) -> None:
-    source = clone / PLANTED_IN
-    text = source.read_text(encoding="utf-8")
-    if text.count(BEHIND) != 1:
-        raise SystemExit(f"{PLANTED_IN} has not one line {BEHIND.strip()!r}: plant the change elsewhere")
-    source.write_text(text.replace(BEHIND, BEHIND + lines), encoding="utf-8")
 
 
 def _made(out: Path, kind: str) -> list[dict[str, Any]]:
