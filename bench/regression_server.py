@@ -53,6 +53,10 @@ class SideServer:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send(self, order: Message) -> None:
         """Raises SideError where the process has ended."""
         try:

@@ -147,8 +147,9 @@ def test_a_server_forks_a_fresh_process_for_each_order(server: SideServer) -> No
         assert len(answer["seconds"]) == len(answer["naive_seconds"]) == 2
         pids.add(answer["pid"])
     assert len(pids) == 2
-    (process,) = psutil.Process().children()
-    assert process.num_threads() == 1, "a fork takes one thread with it: the server may have no other"
+    assert psutil.Process(server.pid).num_threads() == 1, (
+        "a fork takes one thread with it: the server may have no other"
+    )
 
 
 def test_a_process_that_dies_is_told_with_its_case_and_the_next_one_goes_on(server: SideServer) -> None:
@@ -156,8 +157,7 @@ def test_a_process_that_dies_is_told_with_its_case_and_the_next_one_goes_on(serv
     quick = {"name": timed_names("cpu")[-1], "calls": 1, "naive_calls": 1}
     answers = server.ask_cases({**ORDER, "do": "time", "cases": [quick, endless, quick], "pairs": 1})
     assert "problem" not in next(answers)
-    (parent,) = psutil.Process().children()
-    (child,) = parent.children()
+    (child,) = psutil.Process(server.pid).children()
     os.kill(child.pid, signal.SIGKILL)
     died = next(answers)
     assert died["case"] == endless["name"]
@@ -169,7 +169,7 @@ def test_the_end_of_the_connection_ends_server_and_child(server: SideServer) -> 
     """Last: it closes the server."""
     endless = {"name": timed_names("cpu")[0], "calls": 10**9, "naive_calls": 1}
     server.send({**ORDER, "do": "time", "cases": [endless], "pairs": 1})
-    (parent,) = psutil.Process().children()
+    parent = psutil.Process(server.pid)
     child = None
     until = time.monotonic() + 30
     while child is None and time.monotonic() < until:
