@@ -21,6 +21,7 @@ from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate
 from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
+from bench.proof_record import ProofPart, ProofPlan, ProofTests
 from bench.record_base import SCHEMA_VERSION, Mode, RecordBase
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
 from bench.scaling_record import Checked, LossPrediction, ScalingRun
@@ -178,6 +179,7 @@ class Failure(RecordBase):
 LimitsRecord = StepWork | Energy | TraceShares
 LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossFloor | Ceiling
 LoaderRecord = LoaderPlan | LoaderRate | LoaderFidelity
+ProofRecord = ProofPlan | ProofPart | ProofTests
 RegressionRecord = RegressionPlan | RegressionGate | RegressionSample
 Record = (
     Environment
@@ -192,6 +194,7 @@ Record = (
     | Checked
     | LoaderRecord
     | RegressionRecord
+    | ProofRecord
     | Failure
 )
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
