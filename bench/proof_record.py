@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.record_base import RecordBase
 
 PartStatus = Literal["done", "failed", "cut", "left-out", "missing"]
-"""`cut`: it ran into its limit or an interrupt, and what it wrote is kept. `left-out`: the budget ended before
+"""`cut`: it ran into its limit or an interrupt; what it wrote is kept. `left-out`: the budget ended before
 it. `missing`: this machine lacks what it needs, named in `detail`."""
 
 
