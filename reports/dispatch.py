@@ -4,13 +4,13 @@ A path is a file of records, or a folder: that holds a records.jsonl, or that is
 draw with only when they are called, so that asking is cheap.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.record_kinds import record_files, record_kinds
 from reports.text import plural
 from vicreg_fast.errors import RecordError, UsageError
 
@@ -33,41 +33,6 @@ class ReportKind:
     print: Callable[[Sequence[Path], "Console"], None]
     junit: Callable[[Sequence[Path]], str] | None = None
     """The same as JUnit XML; None for a kind that judges nothing."""
-
-
-def record_files(paths: Sequence[Path]) -> list[Path]:
-    """Each folder's records.jsonl, and files as they are."""
-    return [path / "records.jsonl" if path.is_dir() else path for path in paths]
-
-
-def record_kinds(path: Path) -> frozenset[str]:
-    """The kinds of the records in a file or in a folder's records.jsonl, whether or not they can be loaded;
-    none where it cannot be read.
-    """
-    (file,) = record_files([path])
-    try:
-        state = file.stat()
-    except OSError:
-        return frozenset()
-    return _kinds_in(file, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _kinds_in(file: Path, size: int, changed: int) -> frozenset[str]:
-    found = set()
-    try:
-        with file.open(encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                kind = record.get("kind") if isinstance(record, dict) else None
-                if isinstance(kind, str):
-                    found.add(kind)
-    except (OSError, UnicodeDecodeError):
-        return frozenset()
-    return frozenset(found)
 
 
 def _any_of(*kinds: str) -> Callable[[Sequence[Path]], bool]:
@@ -224,6 +189,31 @@ def _print_linear(paths: Sequence[Path], console: "Console") -> None:
     print_linear(paths, console)
 
 
+def _write_proof(paths: Sequence[Path], out: Path) -> dict[str, Path]:
+    from reports.proof_render import write_proof
+
+    return write_proof(_one_proof(paths), out)
+
+
+def _print_proof(paths: Sequence[Path], console: "Console") -> None:
+    from reports.proof_render import print_proof
+
+    print_proof(_one_proof(paths), console)
+
+
+def _proof_junit(paths: Sequence[Path]) -> str:
+    from reports.junit import proof_junit
+    from reports.proof_judge import judge_proof
+
+    return proof_junit(judge_proof(_one_proof(paths)))
+
+
+def _one_proof(paths: Sequence[Path]) -> Path:
+    if len(paths) > 1:
+        raise UsageError(f"{paths[1]}: a report is of one proof; name one folder at a time")
+    return paths[0]
+
+
 KINDS: tuple[ReportKind, ...] = (
     ReportKind(name="a pretraining run", holds=_holds_run, write=_write_run, print=_print_run),
     ReportKind(name="a linear evaluation", holds=_holds_linear, write=_write_linear, print=_print_linear),
@@ -239,6 +229,13 @@ KINDS: tuple[ReportKind, ...] = (
         write=_write_regression,
         print=_print_regression,
         junit=_regression_junit,
+    ),
+    ReportKind(
+        name="a proof",
+        holds=_any_of("proof-plan"),
+        write=_write_proof,
+        print=_print_proof,
+        junit=_proof_junit,
     ),
     ReportKind(name="a run of bench loss", holds=_holds_losses, write=_write_losses, print=_print_losses),
     ReportKind(

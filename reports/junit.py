@@ -15,6 +15,9 @@ from xml.etree import ElementTree
 from bench.record import Record, RegressionGate, RegressionSample
 from bench.regression_judge import CaseJudgement, RegressionJudgement, Status, gate_regressed, gate_words
 from reports.load import Report
+from reports.proof_judge import Proof
+from reports.proof_judge import Verdict as ClaimVerdict
+from reports.proof_words import measured_text, target_text
 from reports.sentences import failed_stages
 from reports.summary import summarise
 from reports.verdict import Tone, verdict
@@ -29,6 +32,8 @@ STATUS_OUTCOMES: dict[Status, Outcome] = {
     "failed": "error",
     "missing": "error",
 }
+CLAIM_OUTCOMES: dict[ClaimVerdict, Outcome] = {"reached": "passed", "falls short": "failure"}
+"""Any other verdict decides nothing."""
 TONE_OUTCOMES: dict[Tone, Outcome] = {"good": "passed", "bad": "failure", "open": "skipped"}
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML document can hold, not even escaped: among them what colours a terminal."""
@@ -98,6 +103,20 @@ def comparison_junit(report: Report) -> str:
             )
         )
     return _document("vicreg-fast.bench.compare", cases, plan.time)
+
+
+def proof_junit(proof: Proof) -> str:
+    """JUnit XML of a proof: a test for each part, and one for each claim that has a target."""
+    cases = []
+    for part in proof.source.parts:
+        outcome: Outcome = "error" if part.status == "failed" else "skipped" if part.why else "passed"
+        name = f"{part.name} runs"
+        cases.append(_Case(name=name, outcome=outcome, message=part.why, kind="failed", seconds=part.seconds))
+    for row in proof.targets:
+        said = f"{measured_text(row)}, target {target_text(row.claim)}{f': {row.why}' if row.why else ''}"
+        outcome = CLAIM_OUTCOMES.get(row.verdict, "skipped")
+        cases.append(_Case(name=row.claim.sentence, outcome=outcome, message=said, kind=row.verdict))
+    return _document("vicreg-fast.prove", cases, proof.source.plan.time)
 
 
 def _judged(case: CaseJudgement, seconds: float) -> _Case:

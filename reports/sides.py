@@ -8,10 +8,11 @@ from typing import Literal
 
 from bench.loss_compare import place_of
 from bench.record import Environment, RegressionPlan, RegressionSample, read_records
-from reports.dispatch import choose_kind, record_files, record_kinds
+from reports.dispatch import choose_kind
 from reports.load import MOST_SECONDS, load_report
 from reports.loss_load import BASELINE, load_loss_report
 from reports.loss_summary import BOTH
+from reports.record_kinds import record_files, record_kinds
 from reports.summary import summarise
 from vicreg_fast.errors import RecordError
 

@@ -8,8 +8,9 @@ import pytest
 
 from bench.loss_record import LossTiming
 from bench.record import Checked
-from reports.dispatch import KINDS, choose_kind, record_kinds
+from reports.dispatch import KINDS, choose_kind
 from reports.load import load_report
+from reports.record_kinds import record_kinds
 from reports.render import render_html
 from reports.scaling_load import load_scaling
 from tests.reports.loss_runs import LossRun
