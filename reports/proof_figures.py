@@ -1,6 +1,5 @@
 """The pictures of a proof: what was measured over its target, and the key picture of each part."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import matplotlib as mpl
@@ -17,11 +16,10 @@ from reports.proof_words import measured_text, target_text
 from reports.summary import Interval, Summary
 from reports.svg import INK, canvas, scenario_colour, style
 from reports.text import times
-from reports.waterfall import ladders, waterfall
+from reports.waterfall import ladders, log_ticks, waterfall
 
 COLOURS: dict[Verdict, int] = {"reached": 3, "falls short": 2, "too close to call": 5, "rehearsal": 0}
 MARKERS: dict[Verdict, str] = {"reached": "D", "falls short": "v", "too close to call": "o", "rehearsal": "s"}
-TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def proof_pictures(proof: Proof) -> tuple[Picture, ...]:
@@ -54,7 +52,9 @@ def targets_picture(proof: Proof) -> Picture | None:
         room = (high / low) or 1.0
         ax.set_xlim(low / room**0.08 / 1.05, high * room**0.2 * 1.25)
         label_rows(ax, [row.claim.id for row, _ in shown], "")
-        _ticks(ax, low, high)
+        ax.xaxis.set_major_locator(FixedLocator(log_ticks(*ax.get_xlim())))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         ax.set_xlabel("measured ÷ target (less is better: target ÷ measured)")
         return finished(
             figure,
@@ -88,16 +88,6 @@ def _over_target(row: Row) -> Interval | None:
     if row.claim.sense == "at most":
         ends = [1 / ends[1], 1 / ends[0]]
     return Interval(estimate=row.of_target or 1.0, low=ends[0], high=ends[1], samples=interval.samples)
-
-
-def _ticks(ax: Axes, low: float, high: float) -> None:
-    """At most six, of those that lie within the data."""
-    inside = [tick for tick in TICKS if low / 1.05 <= tick <= high * 1.05] or [1]
-    step = math.ceil(len(inside) / 6)
-    start = inside.index(1) % step if 1 in inside else 0
-    ax.xaxis.set_major_locator(FixedLocator(inside[start::step]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
 
 
 def _of_parts(proof: Proof) -> Iterator[Picture | None]:

@@ -74,7 +74,7 @@ def waterfall(ladder: Ladder) -> Picture:
         ax.set_yticks(
             range(len(rows)), [f"{shortened(row.label, LABEL)}\n{row.words}".rstrip() for row in rows]
         )
-        ax.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
+        ax.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         ax.grid(visible=True, axis="x")
@@ -206,7 +206,7 @@ def _draw(ax: Axes, number: int, row: _Row) -> None:
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers within the limits, few enough for their labels to stand apart."""
     for step in TICK_STEPS:
         first, last = math.ceil(low / step), math.floor(high / step)

@@ -21,6 +21,7 @@ from bench.loader_record import (
 )
 from bench.record import Environment, RecordWriter
 from tests.reports.loss_runs import LossRun
+from tests.reports.proof_runs import full_proof
 from tests.reports.regression_runs import RegressionRun
 from tests.reports.scaling_runs import scaling_file
 from vicreg_fast.config import load_recipe
@@ -51,6 +52,7 @@ def every_kind(new_run: Callable[..., Any], folder: Path) -> dict[str, Path]:
         "a run of bench loss --against": regression.write(),
         "a run of bench loader": loader_file(folder / "loader.jsonl"),
         "a scaling model": scaling_file(folder / "scaling.jsonl"),
+        "a proof": full_proof(folder / "proof").ended(LONG, "failed", LONG).folder,
         "a pretraining run": run_folder(folder / "run"),
         "a linear evaluation": linear_file(folder / "linear.json"),
     }

@@ -9,7 +9,7 @@ import pytest
 from bench.changes import CHANGES
 from bench.compare import Interval
 from bench.ladder import Ladder, Rung, judge
-from reports.waterfall import _ticks, ladder_sentences, ladder_table, ladders, waterfall
+from reports.waterfall import ladder_sentences, ladder_table, ladders, log_ticks, waterfall
 
 
 def interval(estimate: float, spread: float = 0.02, samples: int = 8) -> Interval:
@@ -126,7 +126,7 @@ def test_an_odd_ladder_is_drawn_too(odd: Ladder) -> None:
     ("low", "high"), [(0.98, 1.03), (0.9, 1.6), (0.95, 3.4), (1, 14), (0.01, 300), (1, 1e6)]
 )
 def test_ticks_are_round_and_few(low: float, high: float) -> None:
-    ticks = _ticks(low, high)
+    ticks = log_ticks(low, high)
     assert 2 <= len(ticks) <= 7
     assert all(low <= tick <= high for tick in ticks)
     assert all(len(f"{tick:g}") <= 7 for tick in ticks)
