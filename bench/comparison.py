@@ -119,7 +119,7 @@ class ComparisonRun:
         self._writer = writer
         self._on_progress = on_progress
         self._done = 0
-        self._processes: list[WorkerProcess] = []
+        self._processes: list[WorkerProcess[Order]] = []
         self._scratch = tempfile.TemporaryDirectory(prefix="vicreg-fast-bench-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> "ComparisonRun":
@@ -152,7 +152,7 @@ class ComparisonRun:
                 crowded=len(c.scenarios) > MOST_ON_A_GPU,
                 scratch=Path(self._scratch.name),
             )
-            self._processes.append(WorkerProcess(setup, self._patience, self._worker))
+            self._processes.append(WorkerProcess(name, self._worker, setup, self._patience))
         if "memory" in c.metrics:
             for process in self._processes:
                 self._measure(process, Order(action="memory"), "memory")
@@ -210,13 +210,15 @@ class ComparisonRun:
             for process in self._processes if index % 2 == 0 else self._processes[::-1]:
                 self._measure(process, Order(action="accuracy", seed=seed), f"pretraining, seed {seed}")
 
-    def _any_alive(self) -> WorkerProcess:
+    def _any_alive(self) -> WorkerProcess[Order]:
         return next((process for process in reversed(self._processes) if process.alive), self._processes[-1])
 
-    def _measure(self, process: WorkerProcess, order: Order, stage: str, *, vital: bool = True) -> None:
+    def _measure(
+        self, process: WorkerProcess[Order], order: Order, stage: str, *, vital: bool = True
+    ) -> None:
         """What fails once fails each round: one failure is told, and the others go on without it. After one
         that is not `vital` the scenario goes on, unless its process ended."""
-        shown, done = f"{process.scenario}: {stage}", self._done
+        shown, done = f"{process.name}: {stage}", self._done
         self._on_progress(shown, done, self.total)
         self._done += 1
         if not process.alive:
@@ -225,7 +227,7 @@ class ComparisonRun:
         for record in answer.records:
             self._writer.write(record)
         if answer.problem is not None:
-            failure = Failure(scenario=process.scenario, stage=stage, message=answer.problem)
+            failure = Failure(scenario=process.name, stage=stage, message=answer.problem)
             self._writer.write(failure)
             self.failures.append(failure)
             if vital and process.alive:

@@ -12,10 +12,13 @@ from itertools import product
 
 from bench.loader import LoaderSetting
 from bench.loader_kinds import BASELINE
-from bench.loader_process import Answer, LoaderProcess, LoaderWork, Order
-from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate, LoaderSubject
-from bench.record import Failure
+from bench.loader_record import LoaderPlan, LoaderSubject
+from bench.loader_worker import LoaderOrder, LoaderWork, serve
+from bench.orders import Answer
+from bench.record import Failure, Record
+from bench.worker_process import Patience, WorkerProcess
 from pipelines.manifest import Manifest
+from pipelines.workers import worker_context
 
 PATIENCE = 120.0
 
@@ -71,7 +74,7 @@ class LoaderBenchRun:
     def __init__(
         self,
         bench: LoaderBench,
-        write: Callable[[LoaderPlan | LoaderRate | LoaderFidelity | Failure], None],
+        write: Callable[[Record], None],
         on_progress: Callable[[str, int, int], None],
     ) -> None:
         self.bench = bench
@@ -80,7 +83,7 @@ class LoaderBenchRun:
         self._write = write
         self._on_progress = on_progress
         self._done = 0
-        self._process: LoaderProcess | None = None
+        self._process: WorkerProcess[LoaderOrder] | None = None
 
     def run(self) -> None:
         """Measures everything. A loader that fails at a setting is recorded, and left out there."""
@@ -92,7 +95,7 @@ class LoaderBenchRun:
         for size, subject in product(b.image_sizes, subjects):
             at = LoaderSetting(threads=1, image_size=size, batch_size=first.batch_size)
             self._carry_out(
-                Order(action="fidelity", subject=subject, setting=at), f"fidelity at {size} px", total
+                LoaderOrder(action="fidelity", subject=subject, setting=at), f"fidelity at {size} px", total
             )
         left_out: set[tuple[str, LoaderSetting]] = set()
         for number in range(b.rounds):
@@ -102,38 +105,47 @@ class LoaderBenchRun:
                     if (subject.name, setting) in left_out:
                         self._done += 1
                         continue
-                    order = Order(
+                    order = LoaderOrder(
                         action="rate", subject=subject, setting=setting, round=number, position=place
                     )
                     if not self._carry_out(order, f"round {number + 1}: {setting}", total):
                         left_out.add((subject.name, setting))
 
-    def _carry_out(self, order: Order, stage: str, total: int) -> bool:
+    def _carry_out(self, order: LoaderOrder, stage: str, total: int) -> bool:
         self._on_progress(f"{stage}: {order.subject.name}", self._done, total)
         answer = self._ask(order)
         self._done += 1
-        if answer.record is not None:
-            self._write(answer.record)
+        for record in answer.records:
+            self._write(record)
+        if answer.problem is None:
             return True
-        message = answer.problem or "no answer"
-        without_paths = re.sub(r"(?<![\w.])/\S*/", "", message)  # records travel, and name no path
+        without_paths = re.sub(r"(?<![\w.])/\S*/", "", answer.problem)  # records travel, and name no path
         self._write(Failure(scenario=order.subject.name, stage=stage, message=without_paths))
-        self.failed.append(f"{order.subject.name} failed in {stage}: {message}")
+        self.failed.append(f"{order.subject.name} failed in {stage}: {answer.problem}")
         return False
 
-    def _ask(self, order: Order) -> Answer:
-        b = self.bench
-        if self._process is None or not self._process.alive:
-            self._process = LoaderProcess(
-                LoaderWork(
-                    manifest=b.manifest, augmentation=b.augmentation, device=b.device, seconds=b.seconds
-                )
-            )
-        return self._process.ask(order, patience=b.patience)
+    def _ask(self, order: LoaderOrder) -> Answer:
+        if self._process is not None and not self._process.alive:
+            self._process.close()
+            self._process = None
+        if self._process is None:
+            self._process = start_worker(self.bench)
+        return self._process.ask(order)
 
     def __enter__(self) -> "LoaderBenchRun":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
+            self._process.tell_to_end(at_once=False)
             self._process.close()
+
+
+def start_worker(bench: LoaderBench) -> WorkerProcess[LoaderOrder]:
+    """The process that the bench's loaders are measured in."""
+    work = LoaderWork(
+        manifest=bench.manifest, augmentation=bench.augmentation, device=bench.device, seconds=bench.seconds
+    )
+    patience = Patience(first=bench.patience, least=bench.patience, factor=0.0, awaited="batch")
+    # From the fork server that loader workers come from: it has imported torch, and holds no threads.
+    return WorkerProcess("loader", serve, work, patience, context=worker_context(1))

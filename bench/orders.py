@@ -24,13 +24,16 @@ class Order:
     folder: Path | None = None
     """Where the records are, and a trace is to be."""
 
+    @property
+    def kind(self) -> str:
+        return f"{self.action} {self.mode}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     records: tuple[Record, ...] = ()
     problem: str | None = None
     """One line, when the order could not be carried out."""
-    details: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

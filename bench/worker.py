@@ -1,13 +1,11 @@
 """A scenario's own process: it holds the pipeline, the network and their memory, and measures when it is told
 to.
 
-The parent sends one Order at a time over a pipe and gets one Answer, before it Notes of how far it is; what
-goes wrong comes back as an Answer with a message, and a process that dies closes the pipe. Between orders the
+The parent sends one Order at a time and gets one Answer, before it Notes of how far it is. Between orders the
 worker is idle: its loader's queues are full and its threads sleep.
 """
 
 import os
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -27,8 +25,8 @@ from bench.scenarios import build_scenario
 from bench.step_work import step_work
 from bench.timing import StepTimer
 from bench.trace import record_trace
+from bench.worker_process import serve_orders
 from pipelines.manifest import Manifest, load_manifest
-from vicreg_fast.errors import VICRegFastError
 from vicreg_fast.evaluation.evaluate import EvaluationSet
 from vicreg_fast.training.loop import Trainer
 
@@ -39,24 +37,13 @@ def serve(connection: Connection, setup: Setup) -> None:
         # Not the cache of all torch processes: what one that was killed left half written would fail here.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(setup.scratch / setup.scenario))
     worker = _Worker(setup, tell=lambda text: connection.send(Note(text=text)))
-    while True:
-        try:
-            order: Order | None = connection.recv()
-        except EOFError:
-            order = None
-        if order is None:
-            worker.close()
-            return
-        try:
-            answer = worker.answer(order)
-        except VICRegFastError as error:
-            answer = Answer(problem=str(error))
-        except Exception as error:  # the parent reports it; the other scenarios go on
-            line = (str(error).strip().splitlines() or [""])[0]
-            answer = Answer(problem=f"{type(error).__name__}: {line}", details=traceback.format_exc())
+
+    def rest() -> None:
         worker.release()
         wait_until_idle()  # whoever is asked next has the cores to itself
-        connection.send(answer)
+
+    serve_orders(connection, worker.answer, rest)
+    worker.close()
 
 
 def gpu_uuid(device: torch.device) -> str | None:

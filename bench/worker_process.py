@@ -1,7 +1,7 @@
-"""The parent's end of a worker: it is asked, and what becomes of it is told in one line.
+"""A measuring process and its parent's end: orders go one way, answers the other.
 
-A worker that is killed, ends by itself or does not answer gives an answer with a `problem`, and is asked no
-more. How long to wait for an answer follows from how long others took.
+A worker that is killed, ends by itself or does not answer gives its parent an answer with a `problem`, in one
+line, and is asked no more. How long to wait for an answer follows from how long others took.
 """
 
 import multiprocessing
@@ -11,63 +11,88 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from typing import Generic, Protocol, TypeVar
 
-from bench.orders import Answer, Note, Order, Setup
+import psutil
+
+from bench.orders import Answer, Note
 from pipelines.workers import end_with_parent
+from vicreg_fast.errors import VICRegFastError
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_END = 30.0
+
+
+class AnyOrder(Protocol):
+    """What a worker is asked to measure."""
+
+    @property
+    def kind(self) -> str:
+        """Orders of one kind take about as long as each other."""
+
+
+OrderT = TypeVar("OrderT", bound=AnyOrder)
+SetupT = TypeVar("SetupT")
 
 
 @dataclass
 class Patience:
     """How long a worker may be silent before it counts as hung, in seconds.
 
-    At a scenario's first measurement of a kind it builds, compiles and tunes: that may take `first`. Later
-    ones are given `factor` times the longest silence that their kind had in any scenario, and `least` at
+    At a worker's first measurement of a kind it builds, compiles and tunes: that may take `first`. Later
+    ones are given `factor` times the longest silence that their kind had in any worker, and `least` at
     least.
     """
 
     first: float = 1800.0
     least: float = 120.0
     factor: float = 20.0
+    awaited: str = "answer"
+    """What there was none of, in words."""
     _longest: dict[str, float] = field(default_factory=dict)
     _known: set[tuple[str, str]] = field(default_factory=set)
 
-    def limit(self, scenario: str, kind: str) -> float:
-        if (scenario, kind) not in self._known:
+    def limit(self, worker: str, kind: str) -> float:
+        if (worker, kind) not in self._known:
             return self.first
         return max(self.least, self.factor * self._longest[kind])
 
-    def longest(self, kind: str) -> float | None:
-        """The longest silence so far; None before any."""
-        return self._longest.get(kind)
-
-    def note(self, scenario: str, kind: str, silence: float) -> None:
+    def note(self, worker: str, kind: str, silence: float) -> None:
         """It answered, after having been silent for so long."""
-        self._known.add((scenario, kind))
+        self._known.add((worker, kind))
         self._longest[kind] = max(silence, self._longest.get(kind, 0.0))
 
+    def lost(self, kind: str, limit: float) -> str:
+        """What became of one that was silent for longer, in words."""
+        before = self._longest.get(kind)
+        usual = f", where others took {round(before, 1):g} s at most" if before is not None else ""
+        return f"it hung: no {self.awaited} for {round(limit, 1):g} s{usual}; its process was killed"
 
-class WorkerProcess:
-    """A worker, started: `main`, given its end of a pipe. It ends when told to, or with the process that
-    started it."""
+
+class WorkerProcess(Generic[OrderT]):
+    """A worker, started: `main`, given its end of a pipe and `setup`. It ends when told to, or with the
+    process that started it."""
 
     def __init__(
         self,
-        setup: Setup,
+        name: str,
+        main: Callable[[Connection, SetupT], None],
+        setup: SetupT,
         patience: Patience,
-        main: Callable[[Connection, Setup], None],
+        *,
+        context: BaseContext | None = None,
     ) -> None:
-        self.scenario = setup.scenario
+        """`context` is how the process starts; spawned, if None."""
+        self.name = name
         self.alive = True
         self._patience = patience
-        context = multiprocessing.get_context("spawn")
+        context = context or multiprocessing.get_context("spawn")
         self._connection: Connection
         self._connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
-            target=_run, args=(main, theirs, setup), name=f"bench-{setup.scenario}"
+        self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+            target=_run, args=(main, theirs, setup), name=f"bench-{name}"
         )
         self._process.start()
         theirs.close()
@@ -76,22 +101,23 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return self._process.pid
 
-    def ask(self, order: Order, on_note: Callable[[str], None] = lambda _: None) -> Answer:
+    def ask(self, order: OrderT, on_note: Callable[[str], None] = lambda _: None) -> Answer:
         """Its answer; one with a `problem` when it ended or hung instead of answering. `on_note` gets what it
         tells meanwhile."""
-        kind = f"{order.action} {order.mode}"
-        limit = self._patience.limit(self.scenario, kind)
+        limit = self._patience.limit(self.name, order.kind)
         longest = 0.0
         try:
             self._connection.send(order)
             while True:
                 silent_since = time.monotonic()
                 if not self._hears(silent_since + limit):
-                    return self._hung(kind, limit)
+                    self.alive = False
+                    self._kill()
+                    return Answer(problem=self._patience.lost(order.kind, limit))
                 message: Answer | Note = self._connection.recv()
                 longest = max(longest, time.monotonic() - silent_since)
                 if isinstance(message, Answer):
-                    self._patience.note(self.scenario, kind, longest)
+                    self._patience.note(self.name, order.kind, longest)
                     return message
                 on_note(message.text)
         except (EOFError, OSError):
@@ -106,6 +132,7 @@ class WorkerProcess:
                 self._connection.send(None)
 
     def close(self) -> None:
+        self.alive = False
         self._process.join(timeout=SECONDS_TO_END)
         self._kill()
         self._connection.close()
@@ -113,19 +140,12 @@ class WorkerProcess:
     def _hears(self, deadline: float) -> bool:
         """Whether a message is there before the deadline. Raises EOFError when the worker is gone: its pipe
         need not close, as a process of its own may hold it too."""
-        while time.monotonic() < deadline:
-            if self._connection.poll(SECONDS_BETWEEN_LOOKS):
+        while (left := deadline - time.monotonic()) > 0:
+            if self._connection.poll(min(left, SECONDS_BETWEEN_LOOKS)):
                 return True
             if not self._process.is_alive() and not self._connection.poll():
                 raise EOFError
         return False
-
-    def _hung(self, kind: str, limit: float) -> Answer:
-        self.alive = False
-        self._kill()
-        before = self._patience.longest(kind)
-        usual = f", where others took {before:.0f} s at most" if before is not None else ""
-        return Answer(problem=f"it hung: no answer for {limit:.0f} s{usual}; its process was killed")
 
     def _ended(self) -> Answer:
         self.alive = False
@@ -141,13 +161,44 @@ class WorkerProcess:
         return Answer(problem=f"its process was killed by {name}{memory}")
 
     def _kill(self) -> None:
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        """Ends it and all below it, whatever they are doing."""
+        if not self._process.is_alive():
+            return
+        below: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(self.pid).children(recursive=True)
+        self._process.kill()
+        for process in below:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.join()
 
 
-def _run(main: Callable[[Connection, Setup], None], connection: Connection, setup: Setup) -> None:
+def _run(main: Callable[[Connection, SetupT], None], connection: Connection, setup: SetupT) -> None:
     """The process's own main."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     end_with_parent()
     main(connection, setup)
+
+
+def serve_orders(
+    connection: Connection, answer: Callable[[OrderT], Answer], rest: Callable[[], None] = lambda: None
+) -> None:
+    """The worker's end: answers orders until there are no more. What goes wrong at one is its answer's
+    problem. `rest` is called before an answer is sent, and so before another worker is asked."""
+    while True:
+        try:
+            order: OrderT | None = connection.recv()
+        except EOFError:
+            order = None
+        if order is None:
+            return
+        try:
+            answered = answer(order)
+        except VICRegFastError as error:
+            answered = Answer(problem=str(error))
+        except Exception as error:  # the parent reports it; others go on
+            line = (str(error).strip().splitlines() or [""])[0]
+            answered = Answer(problem=f"{type(error).__name__}: {line}")
+        rest()
+        connection.send(answered)

@@ -11,10 +11,11 @@ import pytest
 
 from bench import loader_bench
 from bench.loader import LoaderSetting, measure_rate
-from bench.loader_bench import LoaderBench, LoaderBenchRun
+from bench.loader_bench import LoaderBench, LoaderBenchRun, start_worker
 from bench.loader_kinds import BASELINE, KINDS, choose_loaders, usual_subject
-from bench.loader_process import Answer, LoaderProcess, LoaderWork, Order
 from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate, LoaderSubject
+from bench.loader_worker import LoaderOrder
+from bench.orders import Answer
 from bench.record import Failure, Record
 from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import Manifest, load_manifest
@@ -58,45 +59,45 @@ class _Canned:
     """Stands for the process: it answers every order at once, and fails, dies or hangs where told to."""
 
     started = 0
-    orders: ClassVar[list[Order]] = []
+    orders: ClassVar[list[LoaderOrder]] = []
     problems: ClassVar[dict[tuple[str, int], str]] = {}
     """(subject, batch size) to what goes wrong; what begins with "dead" ends the process."""
 
-    def __init__(self, work: LoaderWork) -> None:
+    def __init__(self, bench: LoaderBench) -> None:
         type(self).started += 1
         self.alive = True
 
-    def ask(self, order: Order, *, patience: float) -> Answer:
+    def ask(self, order: LoaderOrder) -> Answer:
         self.orders.append(order)
         problem = self.problems.get((order.subject.name, order.setting.batch_size))
         if order.action == "rate" and problem is not None:
             self.alive = not problem.startswith("dead")
             return Answer(problem=problem)
         if order.action == "fidelity":
-            return Answer(
-                record=LoaderFidelity(subject=order.subject.name, image_size=32, images=1, operations=())
-            )
-        return Answer(
-            record=LoaderRate(
-                subject=order.subject.name,
-                threads=order.setting.threads,
-                image_size=order.setting.image_size,
-                batch_size=order.setting.batch_size,
-                round=order.round,
-                position=order.position,
-                pid=1,
-                batches_per_window=1,
-                window_seconds=(1.0,),
-            )
+            fidelity = LoaderFidelity(subject=order.subject.name, image_size=32, images=1, operations=())
+            return Answer(records=(fidelity,))
+        rate = LoaderRate(
+            subject=order.subject.name,
+            threads=order.setting.threads,
+            image_size=order.setting.image_size,
+            batch_size=order.setting.batch_size,
+            round=order.round,
+            position=order.position,
+            pid=1,
+            batches_per_window=1,
+            window_seconds=(1.0,),
         )
+        return Answer(records=(rate,))
+
+    def tell_to_end(self, *, at_once: bool) -> None:
+        assert not at_once
 
     def close(self) -> None: ...
-    def kill(self) -> None: ...
 
 
 @pytest.fixture
 def canned(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Canned]]:
-    monkeypatch.setattr(loader_bench, "LoaderProcess", _Canned)
+    monkeypatch.setattr(loader_bench, "start_worker", _Canned)
     monkeypatch.setattr(_Canned, "started", 0)
     _Canned.orders.clear()
     _Canned.problems.clear()
@@ -104,7 +105,7 @@ def canned(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Canned]]:
     _Canned.problems.clear()
 
 
-def carried_out(manifest: Manifest, **changes: object) -> tuple[list[Record], list[str]]:
+def bench_of(manifest: Manifest, **changes: object) -> LoaderBench:
     bench = LoaderBench(
         subjects=choose_loaders(None, None, on_gpu=False),
         manifest=manifest,
@@ -118,10 +119,14 @@ def carried_out(manifest: Manifest, **changes: object) -> tuple[list[Record], li
         seconds=0.1,
         command="vicreg-fast bench loader",
     )
+    return replace(bench, **changes)  # type: ignore[arg-type]
+
+
+def carried_out(manifest: Manifest, **changes: object) -> tuple[list[Record], list[str]]:
     records: list[Record] = []
     progress: list[tuple[int, int]] = []
     with LoaderBenchRun(
-        replace(bench, **changes),  # type: ignore[arg-type]
+        bench_of(manifest, **changes),
         records.append,
         lambda _, done, total: progress.append((done, total)),
     ) as run:
@@ -183,37 +188,40 @@ def test_what_has_an_obstacle_is_not_asked_for(canned: type[_Canned], manifest: 
 
 
 def test_a_process_that_is_killed_or_stops_is_told_of(manifest: Manifest) -> None:
-    work = LoaderWork(manifest=manifest, augmentation="official", device="cpu", seconds=0.01)
-    subject = usual_subject("torchvision", on_gpu=False)
-    order = Order(action="fidelity", subject=subject, setting=SETTING)
-    process = LoaderProcess(work)
-    answer = process.ask(order, patience=60)
-    assert isinstance(answer.record, LoaderFidelity)
+    order = LoaderOrder(
+        action="fidelity", subject=usual_subject("torchvision", on_gpu=False), setting=SETTING
+    )
+    process = start_worker(bench_of(manifest))
+    assert process.pid is not None
+    answer = process.ask(order)
+    assert isinstance(answer.records[0], LoaderFidelity)
     assert process.alive
-    os.kill(process.pid, signal.SIGSTOP)
-    answer = process.ask(order, patience=0.2)
-    assert answer.record is None
+    os.kill(process.pid, signal.SIGKILL)
+    answer = process.ask(order)
     assert answer.problem is not None
-    assert "no batch for 0.2 seconds" in answer.problem
+    assert "killed by SIGKILL" in answer.problem
+    process.close()
+    process = start_worker(bench_of(manifest, patience=0.2))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    answer = process.ask(order)
+    assert answer.records == ()
+    assert answer.problem is not None
+    assert "no batch for 0.2 s" in answer.problem
     assert not process.alive
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
-    process = LoaderProcess(work)
-    os.kill(process.pid, signal.SIGKILL)
-    answer = process.ask(order, patience=60)
-    assert answer.problem is not None
-    assert "ended with exit code -9" in answer.problem
     process.close()
 
 
 def test_a_file_that_breaks_is_a_problem_and_no_end(manifest: Manifest, tmp_path: Path) -> None:
-    broken = replace(manifest, root=tmp_path)  # where the files are not
-    process = LoaderProcess(LoaderWork(manifest=broken, augmentation="official", device="cpu", seconds=0.01))
-    order = Order(action="fidelity", subject=usual_subject(BASELINE, on_gpu=False), setting=SETTING)
-    answer = process.ask(order, patience=60)
+    process = start_worker(bench_of(replace(manifest, root=tmp_path)))  # where the files are not
+    order = LoaderOrder(action="fidelity", subject=usual_subject(BASELINE, on_gpu=False), setting=SETTING)
+    answer = process.ask(order)
     assert answer.problem is not None
     assert answer.problem.startswith("FileNotFoundError")
     assert process.alive
+    process.tell_to_end(at_once=False)
     process.close()
     assert not process.alive
 

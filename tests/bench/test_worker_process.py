@@ -35,7 +35,7 @@ def ordered(number: int) -> Order:
 )
 def test_what_becomes_of_a_worker_is_one_line(what: str, said: str) -> None:
     patience = Patience(least=2.0 if what == "hang" else 60.0, factor=0.0)
-    worker = WorkerProcess(setup(), patience, partial(serve, {"fast": (1, what)}))
+    worker = WorkerProcess("fast", partial(serve, {"fast": (1, what)}), setup(), patience)
     notes: list[str] = []
     assert worker.ask(ordered(0)).problem is None
     answer = worker.ask(ordered(1), notes.append)
@@ -51,7 +51,7 @@ def test_what_becomes_of_a_worker_is_one_line(what: str, said: str) -> None:
 
 
 def test_a_worker_that_died_between_two_orders_is_noticed_at_the_next() -> None:
-    worker = WorkerProcess(setup(), Patience(), partial(serve, {}))
+    worker = WorkerProcess("fast", partial(serve, {}), setup(), Patience())
     assert worker.ask(ordered(0)).problem is None
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGTERM)
@@ -80,7 +80,7 @@ from tests.bench.fake_worker import serve
 from tests.bench.test_worker_process import setup
 
 if __name__ == "__main__":
-    worker = WorkerProcess(setup(), Patience(), partial(serve, {"fast": (0, "hang")}))
+    worker = WorkerProcess("fast", partial(serve, {"fast": (0, "hang")}), setup(), Patience())
     worker.ask(Order(action="throughput", round=0), lambda note: print(worker.pid, flush=True))
 """
 
