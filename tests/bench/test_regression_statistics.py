@@ -5,29 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from bench.regression_statistics import (
-    holm,
-    paired_contrast,
-    pooled_contrast,
-    student_cdf,
-    student_quantile,
-)
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 6, 7, 13, 20, 199])
-def test_students_distribution_is_scipys(degrees: int) -> None:
-    for t in (-30.0, -2.0, -0.1, 0.0, 0.5, 1.0, 2.447, 12.7, 400.0):
-        assert student_cdf(t, degrees) == pytest.approx(stats.t.cdf(t, degrees), abs=1e-12)
-    for probability in (0.5, 0.6, 0.9, 0.975, 0.9917, 0.9999):
-        assert student_quantile(probability, degrees) == pytest.approx(
-            stats.t.ppf(probability, degrees), rel=1e-6, abs=1e-8
-        )
-
-
-def test_a_quantile_of_no_probability_is_refused() -> None:
-    for probability in (0.2, 1.0, math.nan):
-        with pytest.raises(ValueError, match="probability"):
-            student_quantile(probability, 3)
+from bench.regression_statistics import holm, paired_contrast, pooled_contrast
 
 
 def test_a_paired_contrast_is_the_paired_t_test() -> None:
