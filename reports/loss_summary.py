@@ -82,9 +82,9 @@ class LossSummary:
         return list(self.report.subjects).index(provider)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def summarise_losses(report: LossReport) -> LossSummary:
-    """All statistics of a report, kept for the latest two: a bootstrap takes its time."""
+    """All statistics of a report, kept for the latest few: a bootstrap takes its time."""
     phase = BOTH if BOTH in report.phases or not report.phases else report.phases[0]
     rows = {place: _rows(report, place, phase) for place in report.places}
     duels = []

@@ -212,6 +212,13 @@ def templates() -> Templates:
     )
 
 
+def markdown_templates() -> Templates:
+    """The same for Markdown, where texts of records are to be given escaped (`markdown_text`)."""
+    return Templates(
+        loader=PackageLoader("reports"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
 def data_url(media_type: str, text: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(text.encode('utf-8')).decode('ascii')}"
 

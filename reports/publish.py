@@ -1,0 +1,64 @@
+"""Writes what the published records say into the documents: `python -m reports.publish [--check]`.
+
+`docs/RESULTS.md` is written whole; in `README.md` the block between its two markers. With `--check` nothing
+is written, and the exit code is 1 where a document is not what the records say. Needs no torch.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from reports.publications import load_publications
+from reports.published_readme import readme_block, replaced
+from reports.published_results import results_page
+from vicreg_fast.errors import RecordError, VICRegFastError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """Each document of the checkout at `root` with the text that its published records make of it.
+
+    Raises RecordError, in one line, where the records or the README cannot be read, or where `root` is no
+    checkout.
+    """
+    readme = root / "README.md"
+    if not readme.is_file():
+        raise RecordError(f"{root}: holds no README.md; run this in a checkout of the repository")
+    published = load_publications(root / "reports" / "published")
+    return {
+        readme: replaced(readme.read_text(encoding="utf-8"), readme_block(published)),
+        root / "docs" / "RESULTS.md": results_page(published),
+    }
+
+
+def stale(root: Path) -> list[Path]:
+    """The documents that are not what the records say."""
+    return [file for file, text in documents(root).items() if not file.is_file() or _text(file) != text]
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; end with 1 where a document is out of date.")
+def main(check: bool) -> None:
+    """Write docs/RESULTS.md and the README's numbers from the records in reports/published."""
+    try:
+        if check:
+            for file in (found := stale(ROOT)):
+                name = file.relative_to(ROOT)
+                click.echo(f"{name}: is not what the records say; run python -m reports.publish", err=True)
+            sys.exit(bool(found))
+        for file, text in documents(ROOT).items():
+            file.write_text(text, encoding="utf-8")
+            click.echo(str(file.relative_to(ROOT)))
+    except VICRegFastError as error:
+        click.echo(f"reports.publish: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
