@@ -71,6 +71,12 @@ def regression_junit(judgement: RegressionJudgement, records: Sequence[Record] =
     return _document("vicreg-fast.bench.loss", cases, judgement.plan.time)
 
 
+def failed_junit(message: str, kind: str) -> str:
+    """JUnit XML of a regression run that could not begin: one error, whose type is `kind`."""
+    case = _Case(name="run", outcome="error", message=message, kind=kind)
+    return _document("vicreg-fast.bench.loss", [case], datetime.now(UTC).isoformat())
+
+
 def comparison_junit(report: Report) -> str:
     """JUnit XML of `bench --compare`: a test for each scenario's run and, of the contender, one for each
     number of the verdict.

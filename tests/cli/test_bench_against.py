@@ -1,7 +1,10 @@
 """`vicreg-fast bench loss --against`, as a user calls it; what the sides measure is made up here."""
 
 import json
+import os
+import signal
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +192,29 @@ def test_another_machine_is_not_comparable_and_the_field_is_named(run_here: Run,
     assert done.returncode == 0, done.stderr
 
 
+def test_a_sigterm_leaves_no_temporary_folder_and_no_traceback(
+    run_here: Run, here: type[SideHere], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    def ask_cases(self: SideHere, order: Message) -> Iterator[Message]:
+        assert [path.name[:17] for path in folder.iterdir()] == ["vicreg-fast-base-"]
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from ()
+
+    monkeypatch.setattr(here, "ask_cases", ask_cases)
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nothing was there to handle it"))
+    try:
+        done = against(run_here, "main", *TINY, "--out", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.returncode == 143
+    assert done.stderr.strip() == f"vicreg-fast: what was measured is in {tmp_path / 'out/records.jsonl'}"
+    assert not list(folder.iterdir())
+
+
 def test_what_cannot_be_is_refused_in_one_line(
     run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,5 +235,9 @@ def test_what_cannot_be_is_refused_in_one_line(
         "bench.regression_base._git", lambda _, what, *__: b"" if what == "rev-parse" else None
     )
     monkeypatch.setattr("bench.regression_base._git", lambda *_: None)
-    refused(against(run_here, "no-such-branch", *none), 5, "no-such-branch")
+    junit = tmp_path / "junit.xml"
+    refused(against(run_here, "no-such-branch", *none, "--junit", junit), 5, "no-such-branch")
+    error = ElementTree.fromstring(junit.read_text()).find(".//testcase/error")
+    assert error is not None
+    assert "no-such-branch" in error.attrib["message"]
     assert not list((tmp_path / "none").glob("*"))

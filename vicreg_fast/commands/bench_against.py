@@ -8,7 +8,7 @@ import click
 
 from vicreg_fast.commands import common
 from vicreg_fast.commands.common import F
-from vicreg_fast.errors import RecordError, UsageError
+from vicreg_fast.errors import BaselineError, BenchmarkError, RecordError, UsageError
 
 ROUNDS, MOST_ROUNDS, PAIRS = 7, 14, 20
 
@@ -92,7 +92,20 @@ def refuse_alone(given: dict[str, Any]) -> None:
 def run_against(options: Against) -> int:
     """Measures, reports, and returns the exit code: 0 fine, 1 a regression, 3 inconclusive with --strict,
     4 a case that failed or is missing, 5 a base that cannot be compared with. Raises BaselineError for a
-    base that is missing."""
+    base that is missing and BenchmarkError for a head that cannot be run, both told in the JUnit report."""
+    try:
+        with common.ended_by_sigterm():
+            return _run_against(options)
+    except (BaselineError, BenchmarkError) as error:
+        if options.junit is not None:
+            from reports.junit import failed_junit
+
+            kind = "failed" if isinstance(error, BenchmarkError) else "not comparable"
+            _write_junit(failed_junit(str(error), kind), options.junit)
+        raise
+
+
+def _run_against(options: Against) -> int:
     from bench.regression import RegressionRun
     from bench.regression_base import StoredBase, find_base
     from bench.regression_plan import Regression
@@ -136,17 +149,21 @@ def _report(records: Path, options: Against) -> None:
         render_regression_markdown,
         write_regression_report,
     )
-    from reports.render import write_files
 
     written = write_regression_report([records], records.parent)
     report = load_regression([records])
     if options.junit is not None:
-        text = regression_junit(report.judgement, report.records)
-        write_files({options.junit.name: text}, options.junit.parent, "--junit")
+        _write_junit(regression_junit(report.judgement, report.records), options.junit)
     if options.summary is not None:
         _append(options.summary, render_regression_markdown(report))
     print_regression_report([records], common.stdout_console())
     click.echo(f"records {records}\nreport  {written['report.html']}")
+
+
+def _write_junit(text: str, path: Path) -> None:
+    from reports.render import write_files
+
+    write_files({path.name: text}, path.parent, "--junit")
 
 
 def _append(path: Path, text: str) -> None:

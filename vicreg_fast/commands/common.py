@@ -81,7 +81,7 @@ def recording(records: Path) -> Iterator["RecordWriter"]:
     writer = RecordWriter(records)
     try:
         yield writer
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         click.echo(f"vicreg-fast: what was measured is in {records}", err=True)
         raise
     finally:
@@ -90,13 +90,40 @@ def recording(records: Path) -> Iterator["RecordWriter"]:
 
 def command_line() -> str:
     """As typed, with no path in it: records travel."""
-    words = ["vicreg-fast", *sys.argv[1:]]
-    for index, word in enumerate(words):
-        if index and words[index - 1] in ("--data", "--out"):
-            words[index] = word.rstrip("/").rpartition("/")[2]
-    return shlex.join(
-        word if "/" not in word or word.startswith("--set") else Path(word).name for word in words
-    )
+    words = ["vicreg-fast"]
+    option = ""
+    for word in sys.argv[1:]:
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            words.append(option + equals + _without_folder(option, value))
+        else:
+            words.append(_without_folder(option, word))
+            option = ""
+    return shlex.join(words)
+
+
+def _without_folder(option: str, value: str) -> str:
+    """A path's last part. A recipe's key is no path, and what --against names is one only where it is
+    there: else it is a revision, such as origin/main."""
+    if "/" not in value or option == "--set" or (option == "--against" and not Path(value).exists()):
+        return value
+    return Path(value).name
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that what it started and made is cleaned up, and the process
+    with 143."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once: what cleans up is not interrupted
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def choose_device(asked: str) -> "torch.device":
