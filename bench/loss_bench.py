@@ -9,12 +9,14 @@ from torch import Tensor
 
 from bench.loss_gate import Gate
 from bench.loss_memory import followed_call
+from bench.loss_profile import profile_loss
 from bench.loss_providers import OFFICIAL, LossProvider
 from bench.loss_record import PHASES, Ceiling, LossComparison, LossMemory, LossPhase
 from bench.loss_speed import Pairs, draw_views, time_losses, timing_records
 from bench.record import Failure, LossRecord
 from bench.rival_losses import LossFunction
 from bench.roofline import loss_floor, measure_ceiling
+from vicreg_fast.errors import VICRegFastError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class LossBench:
     pairs: Pairs
     command: str
     seed: int = 0
+    profile: bool = False
+    """Whether each of ours is profiled after it was timed."""
 
     def record(self) -> LossComparison:
         return LossComparison(
@@ -96,6 +100,16 @@ class LossBenchRun:
         if losses:
             self._on_progress(f"{shape}: {len(losses)} losses in turn", done, total)
             self._time(losses, roughly, x, y, shape)
+        for provider, _ in b.providers:
+            if b.profile and provider.ours and provider.name in losses:
+                self._on_progress(f"{shape}: where the time of {provider.name} goes", done, total)
+                self._profile(provider.name, losses[provider.name], x, y, shape)
+
+    def _profile(self, name: str, loss: LossFunction, x: Tensor, y: Tensor, shape: str) -> None:
+        try:
+            self._write(profile_loss(name, loss, x, y))
+        except (RuntimeError, VICRegFastError) as error:
+            self._fail(name, f"profile, {shape}", error)
 
     def _admitted(
         self, provider: LossProvider, gate: Gate, x: Tensor, y: Tensor, shape: str

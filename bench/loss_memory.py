@@ -47,7 +47,7 @@ def followed_call(loss: LossFunction, x: Tensor, y: Tensor) -> FollowedCall:
     if x.device.type == "cuda":
         return _cuda_call(loss, x, y)
     with (
-        _quiet_stderr(),
+        quiet_stderr(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled,
     ):
         began = time.perf_counter()
@@ -93,7 +93,7 @@ def _cuda_bytes(x: Tensor) -> tuple[int, int]:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """The profiler's library writes lines of its own to the process's stderr, on a machine without a GPU an
     error that is none.
     """

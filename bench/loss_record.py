@@ -111,6 +111,36 @@ class LossMemory(RecordBase):
     peak_bytes: int
 
 
+class KernelShare(BaseModel):
+    """All calls of one kernel, or of one operator, in a profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    calls: int
+    seconds: float
+
+
+class LossProfile(RecordBase):
+    """Where the time of one loss goes at one shape, by the profiler, which makes it slower: it is in no
+    timing."""
+
+    kind: Literal["loss-profile"] = "loss-profile"
+    provider: str
+    dtype: str
+    device: str
+    n: int
+    d: int
+    calls: int
+    """Forwards and backwards that follow one another."""
+    seconds: float
+    """On a GPU from the first kernel's start to the last one's end; on a CPU of all operators."""
+    busy_seconds: float
+    """On a GPU, those in which a kernel ran: the others are gaps."""
+    kernels: tuple[KernelShare, ...]
+    """The longest first; on a CPU operators, each without those that it calls."""
+
+
 class Ceiling(RecordBase):
     """What the device reached in this run: the best of several large square products, and of several large
     copies.

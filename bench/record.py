@@ -20,7 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate
-from bench.loss_record import Ceiling, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
+from bench.loss_record import (
+    Ceiling,
+    LossComparison,
+    LossFloor,
+    LossGate,
+    LossMemory,
+    LossProfile,
+    LossTiming,
+)
 from bench.proof_record import ProofPart, ProofPlan, ProofTests
 from bench.record_base import SCHEMA_VERSION, Mode, RecordBase
 from bench.regression_record import RegressionGate, RegressionPlan, RegressionSample
@@ -177,7 +185,7 @@ class Failure(RecordBase):
 
 
 LimitsRecord = StepWork | Energy | TraceShares
-LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossFloor | Ceiling
+LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossProfile | LossFloor | Ceiling
 LoaderRecord = LoaderPlan | LoaderRate | LoaderFidelity
 ProofRecord = ProofPlan | ProofPart | ProofTests
 RegressionRecord = RegressionPlan | RegressionGate | RegressionSample

@@ -110,15 +110,23 @@ def find_obstacles(changes: Collection[str], recipe: Recipe, device: torch.devic
     if not on_gpu and recipe.precision == "fp32":
         obstacles["amp"] = "needs CUDA, or precision=bf16"
     # Asked only where it matters: a process that has imported DALI is larger than one that has not.
-    if "dali" in changes and (reason := resolve_pipeline("auto")[1]):
+    if "dali" in changes and (reason := resolve_pipeline("auto", device.type)[1]):
         obstacles["dali"] = reason
     if not on_gpu:
         obstacles["capture"] = "needs CUDA"
     elif recipe.capture == "off":
         obstacles["capture"] = "the recipe has capture = 'off'"
-    if not _has_compiler("CC" if on_gpu else "CXX", ("gcc", "clang") if on_gpu else ("g++",)):
-        obstacles["compile"] = "torch.compile finds no compiler"
+    if (reason := compiler_obstacle(device.type)) is not None:
+        obstacles["compile"] = reason
     return {change: why for change, why in obstacles.items() if change in changes}
+
+
+def compiler_obstacle(device: str) -> str | None:
+    """Why torch.compile cannot compile for `cuda` or `cpu` here; None where it can."""
+    on_gpu = device == "cuda"
+    if _has_compiler("CC" if on_gpu else "CXX", ("gcc", "clang") if on_gpu else ("g++",)):
+        return None
+    return "torch.compile finds no compiler"
 
 
 def recipe_ladder(recipe: Recipe, device: torch.device) -> tuple[LadderRung, ...]:

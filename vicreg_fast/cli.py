@@ -16,6 +16,7 @@ COMMANDS = {
     "pretrain": "Pretrain a backbone with VICReg; a second call goes on where the first stopped.",
     "linear": "Measure a pretrained backbone: linear probe and nearest neighbours.",
     "bench": "Compare with the baseline: throughput, memory, accuracy; or time the loss, or the loaders.",
+    "prove": "Measure everything that is claimed of a GPU, in one command that can be gone on with.",
     "report": "Render records as HTML, Markdown and CSV.",
     "data": "Make, check or describe a data set.",
     "doctor": "Say what is here, what will be used, and what falls back and why.",

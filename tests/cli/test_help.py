@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Run, refused
 
-COMMANDS = ("pretrain", "linear", "bench", "report", "data", "doctor")
+COMMANDS = ("pretrain", "linear", "bench", "prove", "report", "data", "doctor")
 
 
 def test_help_names_every_command(run: Run) -> None:

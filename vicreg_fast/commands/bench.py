@@ -1,15 +1,19 @@
-"""`vicreg-fast bench`: the comparison and the ladder; and `bench loss`, `bench scaling`, `bench loader`."""
+"""`vicreg-fast bench`: the comparison and the ladder; and `bench loss`, `bench loader` and
+what else is measured."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.changes import CHANGES
 from vicreg_fast.commands import common
+from vicreg_fast.commands.bench_ceilings import ceilings
 from vicreg_fast.commands.bench_cost import check_target, cost_options
 from vicreg_fast.commands.bench_history import history
 from vicreg_fast.commands.bench_loader import loader
 from vicreg_fast.commands.bench_loss import loss
+from vicreg_fast.commands.bench_sampling import modes_type, names_type, sampling
 from vicreg_fast.commands.bench_scaling import scaling
 from vicreg_fast.commands.bench_trace import trace
 from vicreg_fast.commands.common import out_option
@@ -20,23 +24,10 @@ if TYPE_CHECKING:
 
     from bench.comparison import Comparison
     from bench.ladder_record import LadderRung
+    from bench.record import Mode
     from vicreg_fast.config import Recipe
 
 QUICK_ROUNDS, FULL_ROUNDS = 6, 10
-
-
-class _Metrics(click.ParamType):
-    name = "metrics"
-
-    def convert(
-        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        known = ("throughput", "memory", "accuracy")
-        names = tuple(value.split(",")) if isinstance(value, str) else value
-        for name in names:
-            if name not in known:
-                self.fail(f"{name!r} is not one of {', '.join(known)}", param, ctx)
-        return names
 
 
 @click.group(name="bench", invoke_without_command=True)
@@ -55,13 +46,28 @@ class _Metrics(click.ParamType):
 )
 @click.option(
     "--metrics",
-    type=_Metrics(),
+    type=names_type("throughput", "memory", "accuracy"),
     help="Of throughput, memory, accuracy, joined by commas.  [default: all three]",
 )
 @click.option("--quick", is_flag=True, help="Throughput and memory only, in a few minutes.")
 @click.option("--full", is_flag=True, help="More rounds and more seeds.")
 @click.option(
     "--rounds", type=click.IntRange(1), help="Rounds of throughput.  [default: 8; quick 6, full 10]"
+)
+@click.option(
+    "--modes",
+    type=modes_type,
+    help="Of end-to-end, compute-only, loader-only, joined by commas: what a round times.  "
+    "[default: all three; of a ladder the first two]",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), help="Steps of a window.  [default: 20 on a GPU, 5 on a CPU]"
+)
+@click.option("--windows", type=click.IntRange(1), help="Windows a round.  [default: 2; of a ladder 1]")
+@click.option(
+    "--rungs",
+    type=names_type(*CHANGES),
+    help=f"Of the ladder only these: of {', '.join(CHANGES)}, joined by commas.",
 )
 @click.option("--seeds", type=click.IntRange(1), help="Seeds of accuracy.  [default: 3; full 5]")
 @click.option(
@@ -89,6 +95,10 @@ def command(
     quick: bool,
     full: bool,
     rounds: int | None,
+    modes: "tuple[Mode, ...] | None",
+    steps: int | None,
+    windows: int | None,
+    rungs: tuple[str, ...] | None,
     seeds: int | None,
     margin: float,
     trace: bool,
@@ -114,17 +124,19 @@ def command(
     if metrics is None and (quick or ladder):
         asked = ("throughput", "memory")
     check_target(target_accuracy, price, asked)
+    if rungs is not None and not ladder:
+        raise UsageError("--rungs is of a ladder: add --ladder")
     folder = common.new_records_folder(out, "bench")
-    from bench.comparison import Comparison, Sampling, describe_data
+    from bench.comparison import Comparison, describe_data
     from pipelines.manifest import load_manifest
 
     on = common.choose_device(device)
     recipe = common.choose_recipe(recipe_name, settings, on)
     if ladder:
         named = ctx.get_parameter_source("compare") is not click.core.ParameterSource.DEFAULT
-        scenarios, rungs = _ladder(asked, recipe, on, compare if named else None)
+        scenarios, climbed = _ladder(asked, recipe, on, compare if named else None, rungs)
     else:
-        scenarios, rungs = _compared(compare), ()
+        scenarios, climbed = _compared(compare), ()
     where, name = common.choose_data(data, recipe)
     with common.progress_bar("checking the images") as advance:
         train = load_manifest(where, progress=advance)
@@ -134,8 +146,8 @@ def command(
     _run(
         Comparison(
             scenarios=scenarios,
-            ladder=rungs,
-            sampling=Sampling.of(on.type, ladder=ladder, quick=quick),
+            ladder=climbed,
+            sampling=sampling(on.type, ladder=ladder, quick=quick, modes=modes, steps=steps, windows=windows),
             recipe=recipe,
             data=where,
             data_description=describe_data(name, train, test),
@@ -172,7 +184,11 @@ def _compared(names: str) -> tuple[str, ...]:
 
 
 def _ladder(
-    metrics: tuple[str, ...], recipe: "Recipe", device: "torch.device", compare: str | None
+    metrics: tuple[str, ...],
+    recipe: "Recipe",
+    device: "torch.device",
+    compare: str | None,
+    only: tuple[str, ...] | None,
 ) -> tuple[tuple[str, ...], "tuple[LadderRung, ...]"]:
     """Its scenarios and rungs. Raises UsageError for what does not go with it."""
     from bench.changes import ladder_scenarios
@@ -182,8 +198,8 @@ def _ladder(
         raise UsageError(f"--ladder --compare {compare}: a ladder has its own scenarios; give one of the two")
     if "accuracy" in metrics:
         raise UsageError("--ladder --metrics accuracy: a ladder measures throughput and memory only")
-    rungs = recipe_ladder(recipe, device)
-    return ladder_scenarios(rungs), rungs
+    rungs = tuple(rung for rung in recipe_ladder(recipe, device) if only is None or rung.change in only)
+    return tuple(dict.fromkeys((*ladder_scenarios(rungs), "fast"))), rungs
 
 
 def _run(comparison: "Comparison", out: Path) -> None:
@@ -214,4 +230,5 @@ command.add_command(loss)
 command.add_command(scaling)
 command.add_command(trace)
 command.add_command(loader)
+command.add_command(ceilings)
 command.add_command(history)

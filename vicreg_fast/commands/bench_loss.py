@@ -98,6 +98,9 @@ def _shape(text: str) -> tuple[int, int]:
     help=f"Samples of each provider at each shape.  [default: 30, or as many as fit in {SECONDS_A_SHAPE:.0f} "
     "seconds, and 10 at least]",
 )
+@click.option(
+    "--profile", is_flag=True, help="Then profile each of ours: kernel times and gaps, into the records."
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
 @click.option(
     "--static",
@@ -115,6 +118,7 @@ def loss(
     dtypes: tuple[str, ...],
     phases: "tuple[LossPhase, ...]",
     pairs: int | None,
+    profile: bool,
     threads: int | None,
     static: bool,
     update: bool,
@@ -136,7 +140,12 @@ def loss(
     """
     if against["against"] is not None:
         bench_against.refuse_others(
-            shapes=shapes, quick=quick, providers=providers, static=static, update=update
+            shapes=shapes,
+            quick=quick,
+            providers=providers,
+            profile=profile,
+            static=static,
+            update=update,
         )
         options = bench_against.Against(pairs=pairs, threads=threads, device=device, out=out, **against)
         raise click.exceptions.Exit(bench_against.run_against(options))
@@ -170,6 +179,7 @@ def loss(
         phases=phases,
         pairs=Pairs(most=pairs) if pairs else Pairs(seconds=SECONDS_A_SHAPE),
         command=common.command_line(),
+        profile=profile,
     )
     _run(bench, folder)
 

@@ -15,10 +15,10 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vicreg_fast.errors import RecordError
 
@@ -29,6 +29,7 @@ OUTSIDE = "outside"
 _STEP = re.compile(r"ProfilerStep#(\d+)")
 _COPIES = ("gpu_memcpy", "gpu_memset")
 
+Found = TypeVar("Found")
 Interval = tuple[float, float]
 """Start and end, in microseconds."""
 
@@ -55,6 +56,26 @@ class DeviceTime:
     seconds: float
     communication_hidden: float
     """NCCL's kernels while others ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelTime:
+    """All calls of one kernel, or of one kind of copy."""
+
+    name: str
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelTimes:
+    """What a GPU did, from the first kernel's start to the last one's end."""
+
+    kernels: tuple[KernelTime, ...]
+    """The longest first."""
+    busy: float
+    """Seconds in which any ran."""
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +120,47 @@ def summarize_trace(file: Path) -> TraceSummary:
     A step in which none of the ranges began, such as the rest of a session that ended, is left out. Raises
     RecordError where the file cannot be read or holds no step.
     """
+    return _read(file, _summary)
+
+
+def kernel_times(file: Path) -> KernelTimes | None:
+    """The kernels and copies in a file as `summarize_trace` takes, whatever ran them; None where none did.
+    Raises RecordError where the file cannot be read."""
+    return _read(file, _kernel_times)
+
+
+def _read(file: Path, read: Callable[[list[dict[str, Any]], Path], Found]) -> Found:
+    """What is read of the complete events. Raises RecordError where the file cannot be."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             events = json.load(stream)["traceEvents"]
-        return _summary([event for event in events if event.get("ph") == "X"], file)
+        return read([event for event in events if event.get("ph") == "X"], file)
     except OSError as error:
         raise RecordError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(
             f"{file}: is not a whole trace of torch.profiler; trace anew with --trace"
         ) from error
+
+
+def _kernel_times(events: list[dict[str, Any]], _: Path) -> KernelTimes | None:
+    spans: dict[str, list[Interval]] = {}
+    for event in events:
+        if event.get("cat") in ("kernel", *_COPIES):
+            spans.setdefault(event["name"], []).append(_interval(event))
+    if not spans:
+        return None
+    every = [span for found in spans.values() for span in found]
+    window = (min(start for start, _ in every), max(end for _, end in every))
+    kernels = (
+        KernelTime(name=name, calls=len(found), seconds=sum(end - start for start, end in found) / 1e6)
+        for name, found in spans.items()
+    )
+    return KernelTimes(
+        kernels=tuple(sorted(kernels, key=lambda kernel: -kernel.seconds)),
+        busy=_covered(every, window) / 1e6,
+        seconds=(window[1] - window[0]) / 1e6,
+    )
 
 
 def _summary(events: list[dict[str, Any]], file: Path) -> TraceSummary:
