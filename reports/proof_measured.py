@@ -277,7 +277,7 @@ def _loss_floor(summary: LossSummary, place: Place, ours: Row) -> str:
     if ours.floor_share is None:
         return ""
     least = ours.floor_share * ours.seconds[summary.phase].estimate
-    return f"{milliseconds(least)}, {percent(ours.floor_share)} reached"
+    return f"{milliseconds(least)}, {percent(ours.floor_share)} of its time"
 
 
 def _fastest(summary: LossSummary, place: Place, ours: Row) -> str:
@@ -298,7 +298,7 @@ def _step_floor(summary: Summary, scenario: str, mode: Mode) -> str:
     )
     if found is None:
         return ""
-    return f"{milliseconds(found.floor.seconds)} a step, {percent(found.of_floor)} reached"
+    return f"{milliseconds(found.floor.seconds)} a step, {percent(found.of_floor)} of its time"
 
 
 def _unfinished(summary: Summary, scenarios: tuple[str, ...], mode: Mode) -> str:
