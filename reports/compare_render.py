@@ -168,7 +168,7 @@ def render_compare_markdown(compared: ComparedRuns) -> str:
     said = compare_verdict(compared)
     lines = markdown_opening("B beside A", said, said.context, ())
     tables = (*compare_tables(compared), fingerprint_table(compared))
-    return "\n".join([*lines, *(part for table in tables for part in markdown_table(table).split("\n"))])
+    return "\n".join([*lines, *map(markdown_table, tables)])
 
 
 def print_compared(compared: ComparedRuns, console: Console) -> None:

@@ -41,7 +41,7 @@ def render_history_markdown(history: History, recent: int) -> str:
     said = history_said(history, recent)
     lines = markdown_opening(TITLE, said, said.context, ())
     tables = history_tables(history, recent)
-    return "\n".join([*lines, *(part for table in tables for part in markdown_table(table).split("\n"))])
+    return "\n".join([*lines, *map(markdown_table, tables)])
 
 
 def print_history(history: History, recent: int, console: Console) -> None:

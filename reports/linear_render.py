@@ -103,7 +103,7 @@ def render_linear_markdown(result: LinearResult) -> str:
     """GitHub-flavoured Markdown, the verdict first."""
     said = linear_verdict(result)
     lines = markdown_opening("Linear evaluation", said, said.context, ())
-    lines += [part for table in linear_tables(result) for part in markdown_table(table).split("\n")]
+    lines += map(markdown_table, linear_tables(result))
     return "\n".join(lines)
 
 

@@ -20,8 +20,7 @@ from reports.loader_tables import (
 )
 from reports.loader_verdict import loader_verdict
 from reports.render import SYMBOLS, downloads, markdown_opening, print_opening, templates, write_files
-from reports.tables import Table, environment_table, markdown_table, rich_table
-from reports.text import printable
+from reports.tables import Table, environment_table, markdown_code, markdown_table, rich_table
 
 
 def render_loader_html(report: LoaderReport) -> str:
@@ -49,9 +48,8 @@ def render_loader_markdown(report: LoaderReport) -> str:
     said = loader_verdict(summary)
     lines = markdown_opening("The loaders alone", said, said.context, report.problems)
     tables = (*_tables(summary), subject_table(report), environment_table(report))
-    lines += [part for table in tables for part in markdown_table(table).split("\n")]
-    commands = (printable(plan.command).replace("`", "'") for plan in report.plans)
-    return "\n".join([*lines, *(f"Made by `{command}`." for command in commands), ""])
+    lines += map(markdown_table, tables)
+    return "\n".join([*lines, *(f"Made by {markdown_code(plan.command)}." for plan in report.plans), ""])
 
 
 def print_loader_report(report: LoaderReport, console: Console) -> None:

@@ -14,8 +14,7 @@ from reports.loss_summary import summarise_losses
 from reports.loss_tables import gate_table, place_tables, samples_csv, subject_table
 from reports.loss_verdict import loss_verdict
 from reports.render import SYMBOLS, downloads, markdown_opening, print_opening, templates, write_files
-from reports.tables import environment_table, markdown_table, rich_table
-from reports.text import printable
+from reports.tables import environment_table, markdown_code, markdown_table, rich_table
 
 
 def render_loss_html(report: LossReport) -> str:
@@ -45,9 +44,9 @@ def render_loss_markdown(report: LossReport) -> str:
     tables = [*place_tables(summarise_losses(report)), subject_table(report)]
     tables += [gate_table(report)] if report.gates else []
     tables.append(environment_table(report))
-    lines += [part for table in tables for part in markdown_table(table).split("\n")]
-    commands = (printable(comparison.command).replace("`", "'") for comparison in report.comparisons)
-    return "\n".join([*lines, *(f"Made by `{command}`." for command in commands), ""])
+    lines += map(markdown_table, tables)
+    lines += [f"Made by {markdown_code(comparison.command)}." for comparison in report.comparisons]
+    return "\n".join([*lines, ""])
 
 
 def print_loss_report(report: LossReport, console: Console) -> None:

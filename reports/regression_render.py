@@ -14,8 +14,7 @@ from reports.regression_load import RegressionReport, load_regression, regressio
 from reports.regression_tables import case_table, gate_table, samples_csv
 from reports.regression_words import regression_said, reproduce
 from reports.render import SYMBOLS, downloads, markdown_opening, print_opening, templates, write_files
-from reports.tables import environment_table, markdown_table, rich_table
-from reports.text import printable
+from reports.tables import environment_table, markdown_code, markdown_table, rich_table
 
 TITLE = "The loss, head against base"
 
@@ -46,9 +45,8 @@ def render_regression_markdown(report: RegressionReport) -> str:
     said = regression_said(report)
     lines = markdown_opening(TITLE, said, said.context, report.problems)
     tables = [case_table(report), gate_table(report, only_differing=True)]
-    lines += [part for table in tables if table.rows for part in markdown_table(table).split("\n")]
-    command = printable(reproduce(report)).replace("`", "'")
-    return "\n".join([*lines, f"To see it again: `{command}`", ""])
+    lines += [markdown_table(table) for table in tables if table.rows]
+    return "\n".join([*lines, f"To see it again: {markdown_code(reproduce(report))}", ""])
 
 
 def render_summary(records: Sequence[Record]) -> str:

@@ -23,6 +23,7 @@ from reports.svg import SCENARIO_COLOURS
 from reports.tables import (
     Table,
     environment_table,
+    markdown_code,
     markdown_table,
     markdown_text,
     recipe_table,
@@ -91,9 +92,9 @@ def render_markdown(report: Report) -> str:
         report.problems,
     )
     tables = (*_tables(summary), scenario_table(report), environment_table(report))
-    lines += [part for table in tables for part in markdown_table(table).split("\n")]
-    command = printable(report.plan.command).replace("`", "'")
-    return "\n".join([*lines, f"Data: {markdown_text(report.plan.data)}. Made by `{command}`.", ""])
+    lines += map(markdown_table, tables)
+    command = markdown_code(report.plan.command)
+    return "\n".join([*lines, f"Data: {markdown_text(report.plan.data)}. Made by {command}.", ""])
 
 
 def print_report(report: Report, console: Console) -> None:

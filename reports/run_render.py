@@ -56,7 +56,7 @@ def render_run_markdown(log: RunLog) -> str:
     """GitHub-flavoured Markdown, the verdict first."""
     said = run_verdict(log)
     lines = markdown_opening(f"Pretraining: {log.name}", said, said.context, log.problems)
-    lines += [part for table in _tables(log) for part in markdown_table(table).split("\n")]
+    lines += map(markdown_table, _tables(log))
     if log.linear is not None:
         found = linear_verdict(log.linear)
         lines += [
@@ -66,7 +66,7 @@ def render_run_markdown(log: RunLog) -> str:
             "",
         ]
         lines += [f"- {markdown_text(sentence)}" for sentence in (*found.context, *found.caveats)] + [""]
-        lines += [part for table in linear_tables(log.linear) for part in markdown_table(table).split("\n")]
+        lines += map(markdown_table, linear_tables(log.linear))
     return "\n".join([*lines, f"Recipe fingerprint {log.recipe.fingerprint()}.", ""])
 
 

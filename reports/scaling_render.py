@@ -20,7 +20,7 @@ from reports.scaling import (
     scaling_tables,
     verdict_of,
 )
-from reports.tables import markdown_table, markdown_text, rich_table
+from reports.tables import markdown_code, markdown_table, markdown_text, rich_table
 from reports.text import printable
 
 
@@ -58,9 +58,8 @@ def render_scaling_markdown(scaling: Scaling) -> str:
         *(f"- {markdown_text(caveat)}" for caveat in caveats_of(scaling)),
         "",
     ]
-    lines += [part for table in scaling_tables(scaling) for part in markdown_table(table).split("\n")]
-    command = printable(scaling.command).replace("`", "'")
-    return "\n".join([*lines, f"Made by `{command}`.", ""])
+    lines += map(markdown_table, scaling_tables(scaling))
+    return "\n".join([*lines, f"Made by {markdown_code(scaling.command)}.", ""])
 
 
 def print_scaling(scaling: Scaling, console: Console) -> None:

@@ -182,6 +182,11 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", printable(text))
 
 
+def markdown_code(text: str) -> str:
+    """As code within a line."""
+    return "`" + printable(text).replace("`", "'") + "`"
+
+
 def markdown_table(table: Table) -> str:
     """A GitHub-flavoured table under its title, ending in a newline."""
     rule = ["---" if index < table.names else "---:" for index in range(len(table.columns))]
