@@ -5,7 +5,6 @@ backwards, so that a drift of the machine falls on all of them, and a pair of on
 seconds.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +15,7 @@ from bench.loader_record import LoaderPlan, LoaderSubject
 from bench.loader_worker import LoaderOrder, LoaderWork, serve
 from bench.orders import Answer
 from bench.record import Failure, Record
+from bench.record_base import without_folders
 from bench.worker_process import Patience, WorkerProcess
 from pipelines.manifest import Manifest
 from pipelines.workers import worker_context
@@ -119,8 +119,8 @@ class LoaderBenchRun:
             self._write(record)
         if answer.problem is None:
             return True
-        without_paths = re.sub(r"(?<![\w.])/\S*/", "", answer.problem)  # records travel, and name no path
-        self._write(Failure(scenario=order.subject.name, stage=stage, message=without_paths))
+        message = without_folders(answer.problem)
+        self._write(Failure(scenario=order.subject.name, stage=stage, message=message))
         self.failed.append(f"{order.subject.name} failed in {stage}: {answer.problem}")
         return False
 

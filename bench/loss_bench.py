@@ -1,6 +1,5 @@
 """`bench loss`: at every dtype and shape the gate, the memory, the floor and the times of every provider."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from bench.loss_providers import OFFICIAL, LossProvider
 from bench.loss_record import PHASES, Ceiling, LossComparison, LossMemory, LossPhase
 from bench.loss_speed import Pairs, draw_views, time_losses, timing_records
 from bench.record import Failure, LossRecord
+from bench.record_base import without_folders
 from bench.rival_losses import LossFunction
 from bench.roofline import loss_floor, measure_ceiling
 from vicreg_fast.errors import VICRegFastError
@@ -161,7 +161,7 @@ class LossBenchRun:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         # All that torch.compile's first line says is that its backend raised: the second says what.
         message = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-        message = re.sub(r"(?<![\w.])/\S*/", "", message)  # records travel, and name no path
+        message = without_folders(message)
         self._write(Failure(scenario=name, stage=stage, message=message))
         self.failed.append(f"{name} in {stage}: {message}")
 

@@ -1,5 +1,6 @@
 """What every record has, and what records share."""
 
+import re
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -13,6 +14,11 @@ Mode = Literal["end-to-end", "compute-only", "loader-only"]
 
 def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def without_folders(text: str) -> str:
+    """`text` with the last parts of its absolute paths only: records travel, and name no path."""
+    return re.sub(r"(?<![\w.])/\S*/", "", text)
 
 
 class RecordBase(BaseModel):

@@ -1,6 +1,5 @@
 """`bench loss --against`: head beside a base, exact counts first, then times in alternating processes."""
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from types import TracebackType
 
 from bench.environment import measure_environment
 from bench.record import Failure, Record
+from bench.record_base import without_folders
 from bench.regression_base import CHECKOUT, RevisionBase, StoredBase, extract
 from bench.regression_judge import (
     RegressionJudgement,
@@ -90,7 +90,7 @@ class RegressionRun:
                 self._measure(self._plan)
             except SideError as error:
                 side, _, message = str(error).partition(": ")
-                self._write(Failure(scenario=side, stage="process", message=message))
+                self._write(Failure(scenario=side, stage="process", message=without_folders(message)))
         return judge(self.records)
 
     def _start(self) -> RegressionPlan:
@@ -241,7 +241,7 @@ class RegressionRun:
     def _note_problem(self, side: Side, what: str, answer: Message) -> bool:
         if "problem" not in answer:
             return False
-        message = re.sub(r"(?<![\w.])/\S*/", "", answer["problem"])  # records travel, and name no path
+        message = without_folders(answer["problem"])
         self._write(Failure(scenario=answer["case"], stage=f"{side}: {what}", message=message))
         return True
 
