@@ -19,6 +19,7 @@ from bench.record import (
     LossFloor,
     LossGate,
     LossMemory,
+    LossProfile,
     LossTiming,
     Plan,
     Record,
@@ -47,11 +48,13 @@ class LossReport:
     failures: tuple[Failure, ...]
     problems: tuple[str, ...]
     """One line for each thing that could not be read or used."""
+    profiles: tuple[LossProfile, ...] = ()
 
     @property
     def records(self) -> tuple[Record, ...]:
         """All that was used: written as JSON Lines, it loads as this report."""
-        measured = (self.gates, self.memories, self.floors, self.ceilings, self.timings, self.failures)
+        measured: tuple[tuple[Record, ...], ...] = (self.gates, self.memories, self.floors, self.ceilings)
+        measured += (self.timings, self.profiles, self.failures)
         return (*self.environments, *self.comparisons, *(record for part in measured for record in part))
 
     @property
@@ -127,6 +130,7 @@ def load_loss_report(paths: Sequence[Path]) -> LossReport:
         ceilings=tuple(record for record in records if isinstance(record, Ceiling)),
         failures=tuple(record for record in records if isinstance(record, Failure)),
         problems=(*problems, *_unlike(environments)),
+        profiles=tuple(record for record in records if isinstance(record, LossProfile)),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 from rich.console import Console
 
+from reports.kernels import loss_kernel_tables
 from reports.loss_figures import loss_pictures
 from reports.loss_load import LossReport, load_loss_report
 from reports.loss_summary import summarise_losses
@@ -27,7 +28,7 @@ def render_loss_html(report: LossReport) -> str:
             verdict=loss_verdict(report),
             symbols=SYMBOLS,
             pictures=[(picture, Markup(picture.svg)) for picture in loss_pictures(summary)],
-            tables=place_tables(summary),
+            tables=(*place_tables(summary), *loss_kernel_tables(report.profiles)),
             subjects=subject_table(report),
             gates=gate_table(report),
             environment=environment_table(report),
@@ -41,7 +42,8 @@ def render_loss_markdown(report: LossReport) -> str:
     """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
     said = loss_verdict(report)
     lines = markdown_opening("The loss, timed beside others", said, said.context, report.problems)
-    tables = [*place_tables(summarise_losses(report)), subject_table(report)]
+    tables = [*place_tables(summarise_losses(report)), *loss_kernel_tables(report.profiles)]
+    tables.append(subject_table(report))
     tables += [gate_table(report)] if report.gates else []
     tables.append(environment_table(report))
     lines += map(markdown_table, tables)

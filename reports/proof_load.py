@@ -114,6 +114,12 @@ class ProofFolder:
         page = self.file(part, "report.html", "run/report.html")
         return page.relative_to(self.folder).as_posix() if page else None
 
+    def note(self, part: str, error: RecordError) -> None:
+        """Adds to the problems, once, what could not be read of a part."""
+        said = f"{part}: {str(error).replace(f'{self.folder}/', '')}"
+        if said not in self.problems:
+            self.problems.append(said)
+
     def _once(
         self, kind: str, part: str, names: str | tuple[str, ...], read: Callable[[Path], T | None]
     ) -> T | None:
@@ -135,8 +141,7 @@ class ProofFolder:
         try:
             yield
         except RecordError as error:
-            said = str(error).replace(f"{self.folder}/", "")
-            self.problems.append(f"{part}: {said}")
+            self.note(part, error)
 
 
 def load_proof(folder: Path) -> ProofFolder:

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from reports.proof_figures import proof_pictures
 from reports.proof_judge import Proof, judge_proof
+from reports.proof_profile import profile_tables
 from reports.proof_words import (
     MARKS,
     claims_table,
     failures_table,
     parts_table,
-    profile_tables,
     proof_verdict,
     reasons_table,
 )
@@ -24,6 +24,7 @@ from reports.tables import Table, environment_table, markdown_table, rich_table
 def render_proof_html(proof: Proof, *, links: bool = True) -> str:
     """One page, self-contained but for its `links` to the parts' own; equal records give equal bytes."""
     pictures = proof_pictures(proof)
+    further = _further_tables(proof)  # reads profiles, which may add to the problems that the verdict counts
     claims = claims_table(proof)
     own = "".join(record.model_dump_json() + "\n" for record in proof.source.records)
     pages = ((part.name, proof.source.report_of(part.name)) for part in proof.source.parts)
@@ -36,7 +37,7 @@ def render_proof_html(proof: Proof, *, links: bool = True) -> str:
             symbols=SYMBOLS,
             pictures=[(picture, Markup(picture.svg)) for picture in pictures],
             claims=[(cells, MARKS[row.verdict]) for cells, row in zip(claims.rows, proof.rows, strict=True)],
-            tables=_further_tables(proof),
+            tables=further,
             parts=parts_table(proof),
             pages=[(name, page) for name, page in pages if page and links],
             environment=environment_table(proof.source),
@@ -47,17 +48,11 @@ def render_proof_html(proof: Proof, *, links: bool = True) -> str:
 
 def render_proof_markdown(proof: Proof) -> str:
     """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
+    further = _further_tables(proof)
     said = proof_verdict(proof)
-    title = f"Proof on {proof.device}"
-    tables = (
-        claims_table(proof),
-        *_further_tables(proof),
-        parts_table(proof),
-        environment_table(proof.source),
-    )
-    body = [part for table in tables for part in markdown_table(table).split("\n")]
-    # Last, because what the tables read may add to the problems.
-    return "\n".join([*markdown_opening(title, said, said.context, proof.source.problems), *body, ""])
+    opening = markdown_opening(f"Proof on {proof.device}", said, said.context, proof.source.problems)
+    tables = (claims_table(proof), *further, parts_table(proof), environment_table(proof.source))
+    return "\n".join([*opening, *map(markdown_table, tables), ""])
 
 
 def print_proof(folder: Path, console: Console) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from bench.proof_claims import DEVICE, Claim
-from reports.limits import trace_table
 from reports.proof_judge import Proof, Row, Verdict
 from reports.tables import Table
 from reports.text import NOTHING, amount, listed, percent, plural, shortened, signed, span, times
@@ -220,14 +219,3 @@ def failures_table(proof: Proof) -> Table:
     tests = proof.source.tests("tests")
     rows = tuple((failure.name, failure.message) for failure in tests.failures) if tests else ()
     return Table(title="Tests that fail", columns=("test", "says"), rows=rows, names=2)
-
-
-def profile_tables(proof: Proof) -> tuple[Table, ...]:
-    """Where the time goes in the parts of the claims that fall short, as far as they were traced."""
-    found = []
-    for part in dict.fromkeys(row.claim.part for row in proof.short):
-        summary = proof.source.comparison(part) if part not in ("loss", "dali", "tests", "cifar10") else None
-        if summary is not None and summary.report.traces:
-            table = trace_table(summary)
-            found.append(Table(title=f"{table.title}: {part}", columns=table.columns, rows=table.rows))
-    return tuple(found)

@@ -13,8 +13,9 @@ from reports.dispatch import choose_kind
 from reports.junit import proof_junit
 from reports.proof_figures import targets_picture
 from reports.proof_judge import Proof, judge_proof
+from reports.proof_profile import profile_tables
 from reports.proof_render import print_proof, render_proof_html, render_proof_markdown, write_proof
-from reports.proof_words import claims_table, profile_tables, proof_verdict
+from reports.proof_words import claims_table, proof_verdict
 from tests.reports.proof_runs import H100, ProofRun, full_proof
 from vicreg_fast.errors import UsageError
 
