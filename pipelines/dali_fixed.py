@@ -38,7 +38,7 @@ def _rendered(
     *,
     encoded: bool,
 ) -> torch.Tensor:
-    require_dali()
+    require_dali(device.type)
     from nvidia.dali import pipeline_def
     from nvidia.dali.plugin.pytorch import feed_ndarray
 

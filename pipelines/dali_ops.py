@@ -110,17 +110,23 @@ def fixed_nodes(parameters: list[ViewParameters]) -> ViewNodes:
 def render_view(image: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) -> Node:
     """(S, S, 3) uint8 of a decoded RGB image (H, W, 3). Needs a pipeline with enable_conditionals.
 
-    Crop, flip and resize are one operator. It reads a pixel or two beyond the crop, where Pillow stops at the
-    crop's edge.
+    Crop, flip and resize are one operator. On a GPU it reads a pixel or two beyond the crop, where Pillow
+    stops at the crop's edge.
     """
-    view = fn.resize(
-        image,
-        roi_start=nodes.roi_start,
-        roi_end=nodes.roi_end,
-        size=[image_size, image_size],
-        interp_type=types.INTERP_CUBIC,
-        antialias=True,
-    )
+    if on_gpu:
+        view = fn.resize(
+            image,
+            roi_start=nodes.roi_start,
+            roi_end=nodes.roi_end,
+            size=[image_size, image_size],
+            interp_type=types.INTERP_CUBIC,
+            antialias=True,
+        )
+    else:
+        # not at the top: only a CPU needs Numba
+        from pipelines.dali_resize import resize_on_cpu
+
+        view = resize_on_cpu(image, nodes.roi_start, nodes.roi_end, image_size)
     if nodes.jitter:
         if nodes.colour_first:
             view = tone(colour(view, nodes, image_size, on_gpu), nodes, on_gpu)

@@ -34,13 +34,18 @@ def dali_is_importable() -> bool:
         return False
 
 
-def require_dali() -> None:
-    """Raises UsageError, naming the extra to install, unless DALI can be imported."""
+def require_dali(device_type: str) -> None:
+    """Raises UsageError, naming the extra to install, unless DALI can be imported, and for `cpu` Numba."""
+    name = "NVIDIA DALI"
     try:
         import nvidia.dali  # noqa: F401
+
+        if device_type == "cpu":
+            name = "Numba, which DALI's views on a CPU are resized by,"
+            import numba  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"pipeline dali: NVIDIA DALI cannot be imported ({' '.join(str(error).split())[:80]}); "
+            f"pipeline dali: {name} cannot be imported ({' '.join(str(error).split())[:80]}); "
             "pip install 'vicreg-fast[cuda13]' or 'vicreg-fast[cuda12]', or use --pipeline torchvision"
         ) from error
 
@@ -49,8 +54,8 @@ class DaliViews:
     """A ViewPipeline. Arguments are as in `pipelines.factory.make_views`; `workers` are DALI's threads, at
     least one.
 
-    Raises UsageError when DALI is not installed or has no such device, and DataError when the set is smaller
-    than a batch or, while iterating, when a file cannot be decoded.
+    Raises UsageError when DALI, or on a CPU Numba, is not installed or has no such device, and DataError when
+    the set is smaller than a batch or, while iterating, when a file cannot be decoded.
     """
 
     name = "dali"
@@ -70,7 +75,7 @@ class DaliViews:
         batches_per_step: int = 1,
         decoder_cache: DecoderCache = "auto",
     ) -> None:
-        require_dali()
+        require_dali(device.type)
         manifest.require_batch(batch_size, world_size, batches_per_step)
         self.manifest = manifest
         self.contract = BatchContract(batch_size=batch_size, image_size=image_size, device=device)

@@ -23,15 +23,16 @@ def default_workers() -> int:
     return min(MOST_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
 
 
-def resolve_pipeline(kind: str) -> tuple[str, str | None]:
-    """The back end's name, and when `auto` fell back to torchvision the reason in words, else None.
+def resolve_pipeline(kind: str, device_type: str) -> tuple[str, str | None]:
+    """The back end's name for views on `cpu` or `cuda`, and when `auto` fell back to torchvision the reason
+    in words, else None.
 
     Raises UsageError for an unknown kind, and for `dali` without DALI.
     """
     if kind == "torchvision":
         return "torchvision", None
     if kind == "dali":
-        require_dali()
+        require_dali(device_type)
         return "dali", None
     if kind != "auto":
         raise UsageError(f"pipeline {kind!r}: must be auto, dali or torchvision")
@@ -41,7 +42,7 @@ def resolve_pipeline(kind: str) -> tuple[str, str | None]:
             "NVIDIA DALI is not installed (pip install 'vicreg-fast[cuda13]' or 'vicreg-fast[cuda12]')",
         )
     try:
-        require_dali()
+        require_dali(device_type)
     except UsageError as error:
         return "torchvision", str(error)
     return "dali", None
@@ -77,7 +78,7 @@ def make_views(
         raise UsageError(f"decoder_cache {decoder_cache!r}: must be auto or off")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {device}: there is no usable CUDA device; use the device cpu")
-    name, _ = resolve_pipeline(kind)
+    name, _ = resolve_pipeline(kind, torch.device(device).type)
     back_end: Callable[..., ViewPipeline]
     back_end = partial(DaliViews, decoder_cache=decoder_cache) if name == "dali" else TorchvisionViews
     return back_end(

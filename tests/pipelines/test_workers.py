@@ -116,7 +116,7 @@ def no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_dali")
 def test_without_dali_auto_falls_back_and_says_why(one_class_an_image: Manifest) -> None:
-    name, reason = resolve_pipeline("auto")
+    name, reason = resolve_pipeline("auto", "cpu")
     assert name == "torchvision"
     assert reason is not None
     assert "vicreg-fast[cuda13]" in reason
@@ -129,6 +129,16 @@ def test_without_dali_auto_falls_back_and_says_why(one_class_an_image: Manifest)
     assert "\n" not in str(caught.value)
 
 
+def test_without_numba_dali_is_refused_on_a_cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    name, reason = resolve_pipeline("auto", "cpu")
+    assert name == "torchvision"
+    assert reason is not None
+    assert "Numba" in reason
+    assert "vicreg-fast[cuda13]" in reason
+    assert resolve_pipeline("auto", "cuda") == ("dali", None)
+
+
 def test_with_dali_auto_takes_it() -> None:
-    assert resolve_pipeline("auto") == ("dali", None)
-    assert resolve_pipeline("torchvision") == ("torchvision", None)
+    assert resolve_pipeline("auto", "cpu") == ("dali", None)
+    assert resolve_pipeline("torchvision", "cpu") == ("torchvision", None)

@@ -154,7 +154,9 @@ def loader(
     from pipelines.factory import default_workers
 
     on = common.choose_device(device)
-    subjects = choose_loaders(pipelines, decoders, on_gpu=on.type == "cuda", dali_obstacle=_dali_obstacle())
+    subjects = choose_loaders(
+        pipelines, decoders, on_gpu=on.type == "cuda", dali_obstacle=_dali_obstacle(on.type)
+    )
     manifest, described = _images(data, max(batch_sizes))
     bench = LoaderBench(
         subjects=subjects,
@@ -173,12 +175,12 @@ def loader(
     _run(bench, folder)
 
 
-def _dali_obstacle() -> str | None:
-    """Why DALI cannot be used; None where it can."""
+def _dali_obstacle(device_type: str) -> str | None:
+    """Why DALI cannot be used on `cpu` or `cuda`; None where it can."""
     from pipelines.dali_views import require_dali
 
     try:
-        require_dali()
+        require_dali(device_type)
     except UsageError as error:
         return str(error)
     return None

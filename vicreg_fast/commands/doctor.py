@@ -101,7 +101,7 @@ def _torch_use(on_gpu: bool, built_for: str | None, gpu_there: bool) -> str:
 def _dali(on_gpu: bool) -> Finding:
     from pipelines.factory import resolve_pipeline
 
-    name, reason = resolve_pipeline("auto")
+    name, reason = resolve_pipeline("auto", "cuda" if on_gpu else "cpu")
     found = "missing"
     for package in ("nvidia-dali-cuda130", "nvidia-dali-cuda120"):
         try:

@@ -101,7 +101,7 @@ def command(
             require_tensorboard()
         plan = ranks.plan_launch(ranks.LaunchOptions(**launching), environment, on, device)
         recipe = common.choose_recipe(recipe_name, settings, on)
-        chosen, fallback = resolve_pipeline(recipe.pipeline)
+        chosen, fallback = resolve_pipeline(recipe.pipeline, on.type)
         job = Job(
             # The folder's recipe names the back end itself: what `auto` finds may differ when it is resumed.
             recipe=recipe.replace(pipeline=chosen),

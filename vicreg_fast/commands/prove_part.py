@@ -8,8 +8,10 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 
@@ -80,13 +82,18 @@ def repository() -> Path:
 def run_part(job: PartJob) -> PartEnd:
     """Runs the commands of a part until one does not end with 0."""
     if job.rehearsal:
-        _rehearse()
+        import torch
+
+        torch.set_num_threads(1)
     notes: list[str] = []
     places = _Places(job, notes)
     for command in job.part.commands:
         print(f"$ {command.shown()}", flush=True)
         words = tuple(places.fill(word) for word in command.words)
-        code, said = _run(command, words, job.folder)
+        # Pretraining itself has threads of DALI.
+        forks = job.rehearsal and words[1] == "bench"
+        with _forking_workers() if forks else nullcontext():
+            code, said = _run(command, words, job.folder)
         sys.stdout.flush()
         if said:
             notes.append(said)
@@ -95,12 +102,15 @@ def run_part(job: PartJob) -> PartEnd:
     return PartEnd(code=0, detail="; ".join(notes))
 
 
-def _rehearse() -> None:
-    """One thread: a rehearsal is about what runs, and its workers are forks of this process, which threads of
-    OpenMP would not survive."""
-    import torch
+@contextmanager
+def _forking_workers() -> Iterator[None]:
+    """What is started within comes without an import of torch. For a rehearsal: this process has one thread of
+    OpenMP, and none of DALI or CUDA, which a fork would not survive."""
+    from bench import comparison
+    from pipelines import workers
 
-    torch.set_num_threads(1)
+    with patch.object(comparison, "START_METHOD", "fork"), patch.object(workers, "START_METHOD", "fork"):
+        yield
 
 
 def _run(command: Command, words: tuple[str, ...], folder: Path) -> tuple[int, str]:
