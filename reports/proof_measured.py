@@ -29,7 +29,7 @@ from reports.linear_summary import floors_of, gain, spoken
 from reports.loss_summary import LossSummary, Row
 from reports.proof_load import ProofFolder
 from reports.summary import Summary
-from reports.text import memory, percent, plural, times
+from reports.text import listed, memory, percent, plural, times
 
 HALF = "bfloat16"
 """What the claims about the loss are in."""
@@ -306,4 +306,6 @@ def _unfinished(summary: Summary, scenarios: tuple[str, ...], mode: Mode) -> str
     if failures:
         return f"{failures[0].scenario} failed during {failures[0].stage}: {failures[0].message}"
     without = [name for name in scenarios if (name, mode) not in summary.rates]
-    return f"{' and '.join(without)} has no round {mode}" if without else "no round that both finished"
+    if not without:
+        return "no round that both finished"
+    return f"{listed(without)} {'has' if len(without) == 1 else 'have'} no round {mode}"

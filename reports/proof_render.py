@@ -36,7 +36,10 @@ def render_proof_html(proof: Proof, *, links: bool = True) -> str:
             verdict=proof_verdict(proof),
             symbols=SYMBOLS,
             pictures=[(picture, Markup(picture.svg)) for picture in pictures],
-            claims=[(cells, MARKS[row.verdict]) for cells, row in zip(claims.rows, proof.rows, strict=True)],
+            claims=[
+                (cells, MARKS.get(row.verdict, ""))
+                for cells, row in zip(claims.rows, proof.rows, strict=True)
+            ],
             tables=further,
             parts=parts_table(proof),
             pages=[(name, page) for name, page in pages if page and links],

@@ -13,9 +13,10 @@ MARKS: dict[Verdict, Tone] = {
     "falls short": "bad",
     "too close to call": "open",
     "not measured": "open",
-    "measured": "open",
-    "rehearsal": "open",
 }
+"""Of those that are about a target: a number without one, or of a rehearsal, is neither good nor bad."""
+MOST_NAMED = 4
+"""Claims in a headline; the table has all."""
 LONGEST_REASON = 160
 """Characters of why a part is not done, in a headline; tables have it whole."""
 
@@ -65,7 +66,11 @@ def _headline(proof: Proof) -> str:
 
 
 def _named(rows: list[Row]) -> str:
-    return ", ".join(row.claim.id for row in rows)
+    names = [row.claim.id for row in rows]
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    shown = names[: MOST_NAMED - 1]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
 def _rehearsed(proof: Proof) -> str:

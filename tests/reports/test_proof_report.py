@@ -62,7 +62,7 @@ def test_the_verdict_counts_and_names(full: Proof, short: Proof) -> None:
     assert (said.tone, said.caveats) == ("open", ())
     said = proof_verdict(short)
     assert said.tone == "bad"
-    assert "8 fall short (gpu-tests, loss-256-official," in said.headline
+    assert "8 fall short (gpu-tests, loss-256-official, loss-256-compiled and 5 more)" in said.headline
     assert said.context[1] == "Loss 256 × 8192 beside the authors', eager: 12.0× (12.0–12.0), target ≥ 20×."
     assert said.caveats[0].startswith("The targets are about an NVIDIA H100, and this was measured on")
     assert "cifar10 was cut: it ran into its limit of 60 s" in said.caveats[1]
