@@ -15,9 +15,9 @@ from reports.linear_figures import linear_pictures
 from reports.linear_summary import spoken
 from reports.linear_tables import accuracy_table, class_table, confusion_csv, linear_tables
 from reports.linear_verdict import linear_verdict
+from reports.merging import the_only
 from reports.render import SYMBOLS, data_url, markdown_opening, print_opening, templates, write_files
 from reports.tables import markdown_table, rich_table
-from vicreg_fast.errors import UsageError
 from vicreg_fast.evaluation.result import LinearResult, read_result
 
 
@@ -114,7 +114,7 @@ def write_linear(paths: Sequence[Path], out: Path) -> dict[str, Path]:
     Gives the name of each to its path. Raises RecordError, in one line, when the file cannot be read or `out`
     cannot be written; UsageError when there are several files.
     """
-    result = read_result(_only(paths))
+    result = read_result(the_only(paths, "linear evaluation"))
     contents = {
         "linear.html": render_linear_html(result),
         "linear.md": render_linear_markdown(result),
@@ -125,13 +125,7 @@ def write_linear(paths: Sequence[Path], out: Path) -> dict[str, Path]:
 
 def print_linear(paths: Sequence[Path], console: Console) -> None:
     """The verdict and the accuracies, for a terminal."""
-    result = read_result(_only(paths))
+    result = read_result(the_only(paths, "linear evaluation"))
     said = linear_verdict(result)
     print_opening(said, said.context, (), console)
     console.print(rich_table(accuracy_table(result)))
-
-
-def _only(paths: Sequence[Path]) -> Path:
-    if len(paths) != 1:
-        raise UsageError(f"{paths[1]}: a report is of one linear evaluation; report each by itself")
-    return paths[0]

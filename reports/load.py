@@ -6,7 +6,7 @@ with a round of yesterday.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
 from bench.record import Accuracy, Environment, Failure, Memory, Plan, Record, Throughput, read_records
 from reports.limits_load import limits_fault
+from reports.merging import latest, require_each_once, unlike_environments
 from vicreg_fast.errors import RecordError
 
 FLOORS = ("random-trunk", "raw-pixels")
@@ -25,7 +26,6 @@ MOST_RATE = 1e12
 """No measurement reaches these: what lies beyond is a broken record, and would break its axis."""
 
 _SAME_PLAN = ("recipe_fingerprint", "data", "device", "baseline", "contender", "accuracy_margin_points")
-_SAME_MACHINE = ("processor", "cores", "gpu", "gpu_count", "driver", "versions", "commit")
 
 R = TypeVar("R", bound=Record)
 
@@ -65,16 +65,11 @@ def load_report(paths: Sequence[Path]) -> Report:
     Raises RecordError, in one line with the mend, when a file cannot be read or is given twice, when it
     holds no environment or no plan, or when the files' plans are not of the same work.
     """
-    if not paths:
-        raise RecordError("no record file given: name at least one file that `vicreg-fast bench` wrote")
+    require_each_once(paths)
     records: list[Record] = []
     plans: list[tuple[str, Plan]] = []
     problems: list[str] = []
-    seen: set[Path] = set()
     for path in paths:
-        if path.resolve() in seen:
-            raise RecordError(f"{path}: given twice, which would count its rounds twice; name each file once")
-        seen.add(path.resolve())
         read, unreadable = read_records(path)
         unreadable += [f"{path.name}: {fault}; left out" for record in read if (fault := _fault(record))]
         found = [record for record in read if not _fault(record)]
@@ -88,8 +83,8 @@ def load_report(paths: Sequence[Path]) -> Report:
         plans += [(path.name, record) for record in found if isinstance(record, Plan)]
         records += _numbered_on(found, first=_next_round(records))
     environments = tuple(_of(records, Environment))
-    throughputs = _latest(_of(records, Throughput), lambda t: (t.scenario, t.mode, t.round), problems)
-    accuracies = _latest(_of(records, Accuracy), lambda a: (a.subject, a.seed), problems)
+    throughputs = latest(_of(records, Throughput), lambda t: (t.scenario, t.mode, t.round), _name, problems)
+    accuracies = latest(_of(records, Accuracy), lambda a: (a.subject, a.seed), _name, problems)
     problems += _unlike(environments, throughputs)
     return Report(
         environments=environments,
@@ -126,16 +121,6 @@ def _numbered_on(records: Iterable[Record], first: int) -> list[Record]:
             next_round = max(next_round, record.round + 1)
         numbered.append(record)
     return numbered
-
-
-def _latest(records: Iterable[R], key: Callable[[R], Hashable], problems: list[str]) -> list[R]:
-    """One record a key, the last; each that it displaces is named."""
-    kept: dict[Hashable, R] = {}
-    for record in records:
-        if key(record) in kept:
-            problems.append(f"{_name(record)}: measured twice; the later measurement counts")
-        kept[key(record)] = record
-    return list(kept.values())
 
 
 def _name(record: Record) -> str:
@@ -209,14 +194,7 @@ def _merged(plans: Sequence[tuple[str, Plan]], problems: list[str]) -> Plan:
 
 def _unlike(environments: Sequence[Environment], throughputs: Iterable[Throughput]) -> list[str]:
     """What keeps the runs, or the scenarios, from being like for like."""
-    unlike = []
-    for field in _SAME_MACHINE:
-        if any(
-            getattr(environment, field) != getattr(environments[0], field) for environment in environments
-        ):
-            unlike.append(
-                f"the runs' environments differ in {field}: ratios pair within a run, medians mix the runs"
-            )
+    unlike = unlike_environments(environments)
     sizes = {(t.batch_size, t.image_size) for t in throughputs}
     if len(sizes) > 1:
         shown = ", ".join(f"{batch} × {side} px" for batch, side in sorted(sizes))

@@ -13,6 +13,7 @@ from bench.loader_kinds import BASELINE, usual_subject
 from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate, LoaderSubject
 from bench.record import Environment, Failure, Record, Throughput, read_records
 from reports.load import MOST_SECONDS
+from reports.merging import latest, require_each_once, unlike_environments
 from vicreg_fast.errors import RecordError
 
 CONTENDERS = ("dali", "torchvision")
@@ -99,8 +100,7 @@ def load_loader_report(paths: Sequence[Path]) -> LoaderReport:
     Raises RecordError, in one line with the mend, when a file cannot be read, is given twice, or is not such
     a file.
     """
-    if len({path.resolve() for path in paths}) != len(paths) or not paths:
-        raise RecordError("name each record file once, and at least one: a file given twice counts twice")
+    require_each_once(paths)
     records: list[Record] = []
     problems: list[str] = []
     for path in paths:
@@ -120,10 +120,11 @@ def load_loader_report(paths: Sequence[Path]) -> LoaderReport:
         records += [r for r in read if isinstance(r, Environment | LoaderPlan | LoaderFidelity | Failure)]
     environments = tuple(record for record in records if isinstance(record, Environment))
     plans = tuple(record for record in records if isinstance(record, LoaderPlan))
+    timed = [record for record in records if isinstance(record, LoaderRate)]
     return LoaderReport(
         environments=environments,
         plans=plans,
-        rates=tuple(_latest([r for r in records if isinstance(r, LoaderRate)], problems)),
+        rates=tuple(latest(timed, lambda r: (r.subject, place_of(r), r.round), _name, problems)),
         fidelities=tuple(record for record in records if isinstance(record, LoaderFidelity)),
         failures=tuple(record for record in records if isinstance(record, Failure)),
         problems=(*problems, *_unlike(environments, plans)),
@@ -166,26 +167,9 @@ def _name(rate: LoaderRate) -> str:
     return f"{rate.subject} at {place_of(rate)}, round {rate.round}"
 
 
-def _latest(rates: Sequence[LoaderRate], problems: list[str]) -> list[LoaderRate]:
-    """One rate a subject, place and round, the last; each that it displaces is named."""
-    kept: dict[tuple[object, ...], LoaderRate] = {}
-    for rate in rates:
-        key = (rate.subject, place_of(rate), rate.round)
-        if key in kept:
-            problems.append(f"{_name(rate)}: measured twice; the later measurement counts")
-        kept[key] = rate
-    return list(kept.values())
-
-
 def _unlike(environments: Sequence[Environment], plans: Sequence[LoaderPlan]) -> list[str]:
-    found = [
-        f"the runs' environments differ in {field}: ratios pair within a run, medians mix the runs"
-        for field in ("processor", "cores", "gpu", "gpu_count", "driver", "versions", "commit")
-        if any(getattr(one, field) != getattr(environments[0], field) for one in environments)
-    ]
-    found += [
+    return unlike_environments(environments) + [
         f"the runs differ in {field}: medians mix what is not the same work"
         for field in ("data", "augmentation", "device")
         if any(getattr(plan, field) != getattr(plans[0], field) for plan in plans)
     ]
-    return found

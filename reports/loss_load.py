@@ -26,6 +26,7 @@ from bench.record import (
     read_records,
 )
 from reports.load import MOST_SECONDS
+from reports.merging import latest, require_each_once, unlike_environments
 from vicreg_fast.errors import RecordError
 
 BASELINE = "official"
@@ -100,8 +101,7 @@ def load_loss_report(paths: Sequence[Path]) -> LossReport:
     Raises RecordError, in one line with the mend, when a file cannot be read, is given twice, or is not such
     a file.
     """
-    if len({path.resolve() for path in paths}) != len(paths) or not paths:
-        raise RecordError("name each record file once, and at least one: a file given twice counts twice")
+    require_each_once(paths)
     records: list[Record] = []
     problems: list[str] = []
     for path in paths:
@@ -120,16 +120,17 @@ def load_loss_report(paths: Sequence[Path]) -> LossReport:
                 record = record.model_copy(update={"round": record.round + first}) if first else record
             records.append(record)
     environments = tuple(record for record in records if isinstance(record, Environment))
+    timed = [record for record in records if isinstance(record, LossTiming)]
     return LossReport(
         environments=environments,
         comparisons=tuple(record for record in records if isinstance(record, LossComparison)),
         gates=tuple(record for record in records if isinstance(record, LossGate)),
-        timings=tuple(_latest([r for r in records if isinstance(r, LossTiming)], problems)),
+        timings=tuple(latest(timed, _key, _name, problems)),
         memories=tuple(record for record in records if isinstance(record, LossMemory)),
         floors=tuple(record for record in records if isinstance(record, LossFloor)),
         ceilings=tuple(record for record in records if isinstance(record, Ceiling)),
         failures=tuple(record for record in records if isinstance(record, Failure)),
-        problems=(*problems, *_unlike(environments)),
+        problems=(*problems, *unlike_environments(environments)),
         profiles=tuple(record for record in records if isinstance(record, LossProfile)),
     )
 
@@ -145,24 +146,8 @@ def _name(timing: LossTiming) -> str:
     return f"{timing.phase} of {timing.provider} at {timing.n} × {timing.d}, {timing.dtype}"
 
 
-def _latest(timings: Sequence[LossTiming], problems: list[str]) -> list[LossTiming]:
-    """One timing a provider, place, phase and run, the last; each that it displaces is named."""
-    kept: dict[tuple[object, ...], LossTiming] = {}
-    for timing in timings:
-        key = (timing.provider, place_of(timing), timing.phase, timing.pid, timing.round)
-        if key in kept:
-            problems.append(f"{_name(timing)}: measured twice in one run; the later measurement counts")
-        kept[key] = timing
-    return list(kept.values())
-
-
-def _unlike(environments: Sequence[Environment]) -> list[str]:
-    first = environments[0]
-    return [
-        f"the runs' environments differ in {field}: ratios pair within a run, medians mix the runs"
-        for field in ("processor", "cores", "gpu", "gpu_count", "driver", "versions", "commit")
-        if any(getattr(environment, field) != getattr(first, field) for environment in environments)
-    ]
+def _key(timing: LossTiming) -> tuple[object, ...]:
+    return timing.provider, place_of(timing), timing.phase, timing.pid, timing.round
 
 
 def shown_error(error: float | None) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from reports.linear_render import linear_downloads, linear_section
 from reports.linear_tables import linear_tables
 from reports.linear_verdict import linear_verdict
+from reports.merging import the_only
 from reports.render import SYMBOLS, data_url, markdown_opening, print_opening, templates, write_files
 from reports.run_figures import run_pictures
 from reports.run_log import RunLog, load_run
@@ -22,7 +23,6 @@ from reports.run_tables import (
 )
 from reports.run_verdict import run_verdict
 from reports.tables import Table, markdown_table, markdown_text, rich_table
-from vicreg_fast.errors import UsageError
 
 
 def render_run_html(log: RunLog) -> str:
@@ -72,7 +72,7 @@ def render_run_markdown(log: RunLog) -> str:
 
 def print_run(paths: Sequence[Path], console: Console) -> None:
     """The verdict and the logged numbers, for a terminal."""
-    log = load_run(_only(paths))
+    log = load_run(the_only(paths, "pretraining run"))
     said = run_verdict(log)
     print_opening(said, said.context, log.problems, console)
     console.print(rich_table(numbers_table(log)))
@@ -85,16 +85,10 @@ def write_run(paths: Sequence[Path], out: Path) -> dict[str, Path]:
     Gives the name of each to its path. Raises RecordError, in one line, when the run cannot be read (see
     `load_run`) or `out` cannot be written; UsageError when there are several runs.
     """
-    log = load_run(_only(paths))
+    log = load_run(the_only(paths, "pretraining run"))
     contents = {
         "report.html": render_run_html(log),
         "report.md": render_run_markdown(log),
         "samples.csv": samples_csv(log),
     }
     return write_files(contents, out)
-
-
-def _only(paths: Sequence[Path]) -> Path:
-    if len(paths) != 1:
-        raise UsageError(f"{paths[1]}: a report is of one pretraining run; report each by itself")
-    return paths[0]

@@ -280,8 +280,7 @@ def test_a_time_that_cannot_be_and_one_made_twice_are_named(new_run) -> None:
     report = run.report()
     assert report.problems == (
         "loss-1.jsonl: forward+backward of gram at 8 × 8, float32: a time that no call takes; left out",
-        "forward+backward of auto at 256 × 8192, float32: measured twice in one run; the later measurement "
-        "counts",
+        "forward+backward of auto at 256 × 8192, float32: measured twice; the later measurement counts",
     )
     assert "is the fastest at 256 × 8192: 25× (25–25) as fast as official" in loss_verdict(report).headline
 
