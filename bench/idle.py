@@ -12,11 +12,14 @@ SECONDS_BETWEEN_LOOKS = 0.02
 LOOKS = 5
 """So many in a row have to find nothing: work that changes hands sleeps for a moment."""
 MOST_SECONDS = 30.0
+LOOKING_ON: set[int] = set()
+"""Native ids of this process's threads that only look at it, and are no work."""
 
 
 def wait_until_idle(most_seconds: float = MOST_SECONDS) -> bool:
-    """Returns True when no thread of this process or its children but the calling one runs, wants to run, or
-    waits for a disk; False when that was not so for long enough within `most_seconds`.
+    """Returns True when no thread of this process or its children but the calling one and those that look on
+    runs, wants to run, or waits for a disk; False when that was not so for long enough within
+    `most_seconds`.
 
     The state of a thread, not the time it got: on a busy machine a loader at work gets little.
     """
@@ -33,12 +36,13 @@ def wait_until_idle(most_seconds: float = MOST_SECONDS) -> bool:
 def _any_at_work() -> bool:
     this = psutil.Process()
     pids = [this.pid, *(child.pid for child in this.children(recursive=True))]
-    return any(_at_work(pid, besides=threading.get_native_id()) for pid in pids)
+    besides = {str(thread) for thread in (threading.get_native_id(), *LOOKING_ON)}
+    return any(_at_work(pid, besides=besides) for pid in pids)
 
 
-def _at_work(pid: int, *, besides: int) -> bool:
+def _at_work(pid: int, *, besides: set[str]) -> bool:
     return any(
-        thread.name != str(besides) and _state(thread) in ("R", "D")
+        thread.name not in besides and _state(thread) in ("R", "D")
         for thread in Path(f"/proc/{pid}/task").glob("*")
     )
 

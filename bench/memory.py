@@ -8,6 +8,8 @@ from types import TracebackType
 import psutil
 import pynvml
 
+from bench.idle import LOOKING_ON
+
 SECONDS_BETWEEN_SAMPLES = 0.1
 
 
@@ -69,8 +71,10 @@ class PeakMemory:
                 self.device_process_bytes = max(self.device_process_bytes or 0, used)
 
     def _run(self) -> None:
+        LOOKING_ON.add(threading.get_native_id())
         while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
             self._sample()
+        LOOKING_ON.discard(threading.get_native_id())
 
     def __enter__(self) -> "PeakMemory":
         self._sample()

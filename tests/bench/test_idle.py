@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 
-from bench.idle import wait_until_idle
+from bench.idle import LOOKING_ON, wait_until_idle
 
 BUSY = "import sys\nsys.stdout.write('x'); sys.stdout.flush()\nwhile True: pass"
 
@@ -23,3 +24,25 @@ def test_a_process_of_ours_that_works_is_waited_for() -> None:
             assert time.monotonic() - began > 0.09, "one look is not enough"
         finally:
             child.kill()
+
+
+def test_a_thread_that_looks_on_is_no_work() -> None:
+    def spin() -> None:
+        LOOKING_ON.add(threading.get_native_id())
+        started.set()
+        while not ended:
+            pass
+
+    ended: list[bool] = []
+    started = threading.Event()
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        started.wait()
+        assert wait_until_idle(most_seconds=30)
+        LOOKING_ON.clear()
+        assert not wait_until_idle(most_seconds=0.5)
+    finally:
+        LOOKING_ON.clear()
+        ended.append(True)
+        thread.join()
