@@ -4,6 +4,7 @@ What a worker cannot measure is recorded as a failure, and the others go on with
 process ends, or hangs.
 """
 
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from vicreg_fast.config import Recipe
 
 MODES: tuple[Mode, ...] = ("end-to-end", "compute-only", "loader-only")
 METRICS = ("throughput", "memory", "accuracy")
+START_METHOD = "spawn"
+"""How workers start: so that none has what another, or this process, had in memory. Where speed and memory do
+not matter, a process with one thread may have them forked, which takes no import of torch."""
 MOST_ON_A_GPU = 2
 """Scenarios that keep their memory on a GPU while others are measured: a batch size is chosen to fill one."""
 
@@ -152,7 +156,8 @@ class ComparisonRun:
                 crowded=len(c.scenarios) > MOST_ON_A_GPU,
                 scratch=Path(self._scratch.name),
             )
-            self._processes.append(WorkerProcess(name, self._worker, setup, self._patience))
+            context = multiprocessing.get_context(START_METHOD)
+            self._processes.append(WorkerProcess(name, self._worker, setup, self._patience, context=context))
         if "memory" in c.metrics:
             for process in self._processes:
                 self._measure(process, Order(action="memory"), "memory")

@@ -13,6 +13,10 @@ WORKER_ENDED = (RuntimeError, ConnectionError, EOFError)
 """What a DataLoader raises when a worker was killed: the latter two where it was handing over a batch."""
 
 
+START_METHOD = "forkserver"
+"""How they start. A process with one thread may have them forked, which takes no import of torch."""
+
+
 def worker_context(workers: int) -> BaseContext | None:
     """The way a DataLoader's `workers` processes start; None for none.
 
@@ -21,7 +25,9 @@ def worker_context(workers: int) -> BaseContext | None:
     """
     if workers == 0:
         return None
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context(START_METHOD)
+    if START_METHOD != "forkserver":
+        return context
     context.set_forkserver_preload(["pipelines.torchvision_views", "pipelines.eval_images"])
     return context
 

@@ -104,8 +104,8 @@ def run_part(job: PartJob) -> PartEnd:
 
 @contextmanager
 def _forking_workers() -> Iterator[None]:
-    """What is started within comes without an import of torch. For a rehearsal: this process has one thread of
-    OpenMP, and none of DALI or CUDA, which a fork would not survive."""
+    """What is started within takes no import of torch. For a rehearsal: this process has one thread of OpenMP,
+    and none of DALI or CUDA, which a fork would not survive."""
     from bench import comparison
     from pipelines import workers
 
