@@ -11,8 +11,8 @@ from vicreg_fast.commands.common import command_line
 @pytest.mark.parametrize(
     ("typed", "recorded"),
     [
-        ("bench --data /home/me/images/ --out ../runs/two", "bench --data images --out two"),
-        ("bench --data=/home/me/images --quick", "bench --data=images --quick"),
+        ("bench --data /srv/me/images/ --out ../runs/two", "bench --data images --out two"),
+        ("bench --data=/srv/me/images --quick", "bench --data=images --quick"),
         (
             "pretrain --recipe my/own.toml --set note=a/b --out x/y",
             "pretrain --recipe own.toml --set note=a/b --out y",
