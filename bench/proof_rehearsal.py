@@ -48,10 +48,7 @@ def rehearsal_parts(machine: Machine) -> tuple[Part, ...]:
         Part(
             name="capture",
             commands=(
-                bench(
-                    "--compare fast-foreach --metrics throughput --modes compute-only "
-                    f"{TWO_ROUNDS} --trace {TOY}"
-                ),
+                bench(f"--compare fast-foreach --metrics throughput --modes compute-only {TWO_ROUNDS} {TOY}"),
             ),
             seconds=10,
             note="a CPU captures no graph: fast-foreach is in the place of fast-capture",
@@ -94,7 +91,7 @@ def rehearsal_parts(machine: Machine) -> tuple[Part, ...]:
             commands=(
                 bench(
                     "--compare fast-fused_loss --metrics throughput --modes end-to-end,compute-only "
-                    f"{TWO_ROUNDS} --trace {TOY_CIFAR} --data {{small}} --out {{out}}"
+                    f"{TWO_ROUNDS} {TOY_CIFAR} --data {{small}} --out {{out}}"
                 ),
             ),
             seconds=12,

@@ -104,7 +104,7 @@ def run_part(job: PartJob) -> PartEnd:
 
 @contextmanager
 def _forking_workers() -> Iterator[None]:
-    """What is started within takes no import of torch. For a rehearsal: this process has one thread of OpenMP,
+    """What is started within takes no import of torch. For a rehearsal: this process has one thread of torch,
     and none of DALI or CUDA, which a fork would not survive."""
     from bench import comparison
     from pipelines import workers
