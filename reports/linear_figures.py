@@ -29,7 +29,13 @@ EDGE = 12
 
 def linear_pictures(result: LinearResult) -> tuple[Picture, ...]:
     """Every picture that the result has the numbers for, in reading order."""
-    drawn = (_accuracy(result), _confusion(result), _classes(result), _weights(result), _objective(result))
+    drawn = (
+        accuracies_picture(result),
+        _confusion(result),
+        _classes(result),
+        _weights(result),
+        _objective(result),
+    )
     return tuple(picture for picture in drawn if picture is not None)
 
 
@@ -37,7 +43,8 @@ def _colour(name: str) -> int:
     return COLOURS.get(name, 6)
 
 
-def _accuracy(result: LinearResult) -> Picture:
+def accuracies_picture(result: LinearResult) -> Picture:
+    """Each representation's accuracy, by the probe and by its neighbours."""
     groups = {
         "Linear probe": {name: value.linear_top1 for name, value in result.results.items()},
         f"{result.knn_neighbours} nearest neighbours": {

@@ -23,11 +23,12 @@ LEGEND_COLUMNS = 2
 def loader_pictures(summary: LoaderSummary) -> tuple[Picture, ...]:
     """Every picture that the records have the numbers for."""
     several = len({place.threads for place in summary.rows}) > 1
-    drawn = (_by_threads(summary) if several else _bars(summary), _speed_and_fidelity(summary))
+    drawn = (_by_threads(summary) if several else rates_picture(summary), _speed_and_fidelity(summary))
     return tuple(picture for picture in drawn if picture is not None)
 
 
-def _bars(summary: LoaderSummary) -> Picture | None:
+def rates_picture(summary: LoaderSummary) -> Picture | None:
+    """Each loader's pairs/s; None where nothing was timed."""
     shown = dict(list(summary.rows.items())[-MOST_PANELS:])
     if not shown or summary.main_place is None:
         return None

@@ -8,8 +8,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.drawing import ROW, Picture, finished, label_rows, value_beside, whisker
 from reports.figures import memory_picture, ratio_picture, throughput_picture
-from reports.linear_figures import linear_pictures
-from reports.loader_figures import loader_pictures
+from reports.linear_figures import accuracies_picture
+from reports.loader_figures import rates_picture
 from reports.loss_figures import loss_pictures
 from reports.proof_judge import Proof, Row, Verdict
 from reports.proof_words import measured_text, target_text
@@ -101,9 +101,9 @@ def _of_parts(proof: Proof) -> Iterator[Picture | None]:
     yield _compared(proof, "cifar-r18", throughput_picture)
     yield _compared(proof, "memory", memory_picture) or _compared(proof, "compare", memory_picture)
     if (loaders := source.loaders("dali")) is not None:
-        yield from loader_pictures(loaders)[:1]
+        yield rates_picture(loaders)
     if (linear := source.linear("cifar10")) is not None:
-        yield from linear_pictures(linear)[:1]
+        yield accuracies_picture(linear)
 
 
 def _compared(proof: Proof, part: str, draw: Callable[[Summary], Picture | None]) -> Picture | None:

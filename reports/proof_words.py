@@ -108,7 +108,7 @@ def _context(proof: Proof) -> tuple[str, ...]:
         return tuple(said)
     return (
         *said,
-        f"{plural(len(proof.source.problems), 'problem')} with the records: they are listed below.",
+        f"{plural(len(proof.source.problems), 'problem')} with the records, listed below.",
     )
 
 

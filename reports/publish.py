@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from reports.publications import load_publications
-from reports.published_readme import readme_block, replaced
+from reports.published_readme import around_block, readme_block
 from reports.published_results import results_page
 from vicreg_fast.errors import RecordError, VICRegFastError
 
@@ -26,9 +26,10 @@ def documents(root: Path) -> dict[Path, str]:
     readme = root / "README.md"
     if not readme.is_file():
         raise RecordError(f"{root}: holds no README.md; run this in a checkout of the repository")
+    before, after = around_block(_text(readme))
     published = load_publications(root / "reports" / "published")
     return {
-        readme: replaced(readme.read_text(encoding="utf-8"), readme_block(published)),
+        readme: before + readme_block(published) + after,
         root / "docs" / "RESULTS.md": results_page(published),
     }
 

@@ -66,12 +66,12 @@ def readme_block(published: Publications) -> str:
     return f"{BEGIN}\n{text.strip()}\n{END}"
 
 
-def replaced(readme: str, block: str) -> str:
-    """The README with its block put in place. Raises RecordError where a marker is not there once."""
+def around_block(readme: str) -> tuple[str, str]:
+    """What stands before and after the block. Raises RecordError where a marker is not there once."""
     if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
         raise RecordError(f"README.md: needs one line `{BEGIN}` and below it one `{END}`")
     before, rest = readme.split(BEGIN)
-    return before + block + rest.split(END)[1]
+    return before, rest.split(END)[1]
 
 
 def _proof(proof: Proof) -> dict[str, object]:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from reports import publish
-from reports.published_readme import BEGIN, END
+from reports.published_readme import BEGIN, END, around_block
 from tests.reports.proof_runs import full_proof
 from vicreg_fast.errors import RecordError
 
@@ -29,8 +29,7 @@ MEASURED = re.compile(
 
 
 def outside(readme: str) -> str:
-    before, rest = readme.split(BEGIN)
-    return before + rest.split(END)[1]
+    return "".join(around_block(readme))
 
 
 def test_the_documents_are_what_the_records_say(root: Path) -> None:
@@ -76,27 +75,33 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_changed_number_and_a_changed_record_are_seen(
+def test_a_changed_number_is_seen_and_nothing_written(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "ROOT", checkout)
-    written = CliRunner().invoke(publish.main, [])
-    assert (written.exit_code, written.output.split()) == (0, ["README.md", "docs/RESULTS.md"])
     readme = checkout / "README.md"
-    readme.write_text(readme.read_text(encoding="utf-8").replace("88× as fast", "98× as fast"))
+    changed = readme.read_text(encoding="utf-8").replace("88× as fast", "98× as fast")
+    readme.write_text(changed, encoding="utf-8")
+    checked = CliRunner().invoke(publish.main, ["--check"])
+    assert checked.exit_code == 1
+    assert "README.md: is not what the records say" in checked.output
+    assert readme.read_text(encoding="utf-8") == changed
+    assert not (checkout / "docs" / "RESULTS.md").exists()
+
+
+def test_a_changed_record_and_a_proof_are_written(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (record,) = checkout.glob("reports/published/*/cifar10.jsonl")
     text = record.read_text(encoding="utf-8")
     assert '"linear_top1": 0.4415' in text
     record.write_text(text.replace('"linear_top1": 0.4415', '"linear_top1": 0.5415'), encoding="utf-8")
-    checked = CliRunner().invoke(publish.main, ["--check"])
-    assert checked.exit_code == 1
-    assert [line.split(":")[0] for line in checked.output.splitlines()] == ["README.md", "docs/RESULTS.md"]
-    assert "98× as fast" in readme.read_text(encoding="utf-8"), "a check writes nothing"
-
-
-def test_a_proof_on_a_gpu_leads_both_documents(checkout: Path) -> None:
     full_proof(checkout / "reports" / "published" / "2026-12-01-gpu")
-    readme, results = publish.documents(checkout).values()
+    monkeypatch.setattr(publish, "ROOT", checkout)
+    written = CliRunner().invoke(publish.main, [])
+    assert (written.exit_code, written.output.split()) == (0, ["README.md", "docs/RESULTS.md"])
+    readme = (checkout / "README.md").read_text(encoding="utf-8")
+    results = (checkout / "docs" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "54.2 % with torchvision" in readme
+    assert "54.2 %" in results
     block = readme.split(BEGIN)[1].split(END)[0]
     assert block.startswith(
         "\n**16 of 18 targets are reached on NVIDIA H100 80GB HBM3, 1 is too close to call"

@@ -104,4 +104,4 @@ def test_a_proof_shows_the_profiles_of_what_falls_short(tmp_path: Path) -> None:
     pages = render_proof_html(proof), render_proof_markdown(proof)
     (problem,) = proof.source.problems
     assert problem.startswith("compare: compare/traces/fast/")
-    assert all("1 problem with the records: they are listed below." in page for page in pages)
+    assert all("1 problem with the records, listed below." in page for page in pages)
