@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bench.proof_parts import Part
 from bench.proof_process import PartProcess
@@ -64,30 +64,35 @@ class ProofFolder:
     def __init__(self, folder: Path) -> None:
         """Raises RecordError where it cannot be written, or another call holds it."""
         self.path = folder
-        self._lock: IO[bytes] | None = None
+        self.file = folder / RECORDS
+        self.records = self._read()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / ".lock").open("ab")
+        except OSError as error:
+            raise RecordError(f"{folder}: cannot be written ({error.strerror})") from error
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
+            self._lock.close()
             raise RecordError(
                 f"{folder}: another `prove` is at work there; wait for it, or name another --out"
             ) from error
-        except OSError as error:
-            raise RecordError(f"{folder}: cannot be written ({error.strerror})") from error
-        self.file = folder / RECORDS
-        self.records: list[Record] = []
-        if self.file.exists():
-            self.records, _ = read_records(self.file)
-            if self.records and not self.began:
-                raise RecordError(f"{self.file}: is not of a proof; name another folder with --out")
+        self.records = self._read()  # again: who held it may have ended just now
+
+    def _read(self) -> list[Record]:
+        if not self.file.exists():
+            return []
+        records, _ = read_records(self.file)
+        if records and not any(isinstance(record, ProofPlan) for record in records):
+            raise RecordError(f"{self.file}: is not of a proof; name another folder with --out")
+        return records
 
     def __enter__(self) -> "ProofFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     @property
     def began(self) -> bool:
