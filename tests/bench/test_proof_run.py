@@ -167,7 +167,7 @@ def test_a_process_that_is_killed_is_a_failure_in_words(prove: Prove) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from bench.proof_process import fork_server
+from bench.proof_process import PartProcess, fork_server
 from bench.proof_run import PartJob
 from tests.bench.test_proof_run import act, part
 if __name__ == "__main__":
