@@ -13,6 +13,10 @@ from bench.record_base import Mode
 DEVICE: Final = "H100"
 """That the targets are about, as it appears in a device's name."""
 
+RANK: Final = "rank-of-8"
+"""The loss of one of eight ranks: it holds all views, as after a gather, and computes an eighth of the
+rows."""
+
 Unit = Literal["×", "%", "pairs/s", "points", "tests"]
 
 
@@ -28,8 +32,8 @@ class LossSpeed:
     rows: int
     dimensions: int
     than: str
-    global_rows: int | None = None
-    """Of the whole batch, where ours is one rank's share of it."""
+    ours: str | None = None
+    """By name; None for what the plan takes by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +184,7 @@ CLAIMS: tuple[Claim, ...] = (
         id="loss-rank-official",
         sentence="Loss of one rank of 8, 256 of 2048 rows, beside the authors'",
         part="loss",
-        quantity=LossSpeed(rows=256, dimensions=8192, than="official", global_rows=2048),
+        quantity=LossSpeed(rows=2048, dimensions=8192, than="official", ours=RANK),
         unit="×",
         target=25,
     ),

@@ -15,8 +15,9 @@ from typing import Literal
 
 from bench.compare import FEWEST_ROUNDS
 from bench.proof_claims import CLAIMS, DEVICE, Claim
+from reports.proof_found import Measured, Unmeasured
 from reports.proof_load import PartState, ProofFolder, load_proof
-from reports.proof_measured import Measured, Unmeasured, measure
+from reports.proof_measured import measure
 from reports.text import plural
 
 Verdict = Literal["reached", "falls short", "too close to call", "not measured", "measured", "rehearsal"]

@@ -3,12 +3,10 @@
 Nothing is computed here that a part's own report does not compute; it is only looked up.
 """
 
-from dataclasses import dataclass
 from functools import singledispatch
 
 from bench.compare import Interval, throughput_ratio, unpaired_ratio
 from bench.ladder import read_ladder
-from bench.loss_compare import Place, times_as_fast
 from bench.proof_claims import (
     BusyShare,
     FailedTests,
@@ -26,36 +24,11 @@ from bench.proof_claims import (
 from bench.record import Mode
 from reports.limits import limits, milliseconds
 from reports.linear_summary import floors_of, gain, spoken
-from reports.loss_summary import LossSummary, Row
+from reports.proof_found import Found, Measured, Unmeasured
 from reports.proof_load import ProofFolder
+from reports.proof_losses import loss_floor_share, loss_memory_share, loss_speed
 from reports.summary import Summary
-from reports.text import listed, memory, percent, plural, times
-
-HALF = "bfloat16"
-"""What the claims about the loss are in."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One quantity, in its claim's unit; shares in [0, 1]."""
-
-    value: float
-    interval: Interval | None = None
-    """None for what is counted or comes from one peak or one trace, and has none."""
-    floor: str = ""
-    """The least that it could be, and how much of that is reached."""
-    note: str = ""
-    """What else the reader is to know."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unmeasured:
-    """Why there is no number, beyond how the part ended; empty where that says it."""
-
-    why: str = ""
-
-
-Found = Measured | Unmeasured
+from reports.text import listed, memory, percent, plural
 
 
 @singledispatch
@@ -81,60 +54,17 @@ def _(quantity: FailedTests, part: str, proof: ProofFolder) -> Found:
 
 @measure.register
 def _(quantity: LossSpeed, part: str, proof: ProofFolder) -> Found:
-    if quantity.global_rows is not None:
-        return Unmeasured(why="no loss of one rank's share was timed")
-    found = _at(proof.losses(part), quantity.rows, quantity.dimensions)
-    if isinstance(found, Unmeasured):
-        return found
-    summary, place, ours = found
-    timings = summary.report.timings
-    ratio = times_as_fast(timings, ours.provider, quantity.than, place, summary.phase)
-    if ratio is None:
-        return Unmeasured(why=_untimed(summary, quantity.than, place))
-    return Measured(
-        value=ratio.estimate,
-        interval=ratio,
-        floor=_loss_floor(summary, place, ours),
-        note=_fastest(summary, place, ours),
-    )
+    return loss_speed(quantity, proof.losses(part))
 
 
 @measure.register
 def _(quantity: LossFloorShare, part: str, proof: ProofFolder) -> Found:
-    found = _at(proof.losses(part), quantity.rows, quantity.dimensions)
-    if isinstance(found, Unmeasured):
-        return found
-    summary, place, ours = found
-    if ours.floor_share is None:
-        return Unmeasured(why="no floor was measured there")
-    seconds = ours.seconds[summary.phase]
-    least = ours.floor_share * seconds.estimate
-    # The floor has no interval of its own: the best product and the best copy of the run.
-    share = Interval(
-        estimate=ours.floor_share,
-        low=least / seconds.high,
-        high=least / seconds.low,
-        samples=seconds.samples,
-    )
-    return Measured(
-        value=ours.floor_share,
-        interval=share,
-        floor=f"{milliseconds(least)} of {milliseconds(seconds.estimate)}",
-        note=_fastest(summary, place, ours),
-    )
+    return loss_floor_share(quantity, proof.losses(part))
 
 
 @measure.register
 def _(quantity: LossMemoryShare, part: str, proof: ProofFolder) -> Found:
-    found = _at(proof.losses(part), quantity.rows, quantity.dimensions)
-    if isinstance(found, Unmeasured):
-        return found
-    summary, place, ours = found
-    theirs = summary.row("official", place)
-    if not ours.peak_bytes or theirs is None or not theirs.peak_bytes:
-        return Unmeasured(why="no peak memory of both was measured")
-    beside = f"{memory(ours.peak_bytes, theirs.peak_bytes)} beside {memory(theirs.peak_bytes)}"
-    return Measured(value=ours.peak_bytes / theirs.peak_bytes, note=beside)
+    return loss_memory_share(quantity, proof.losses(part))
 
 
 @measure.register
@@ -244,52 +174,6 @@ def _(quantity: LinearGain, part: str, proof: ProofFolder) -> Found:
         floor=f"{percent(floor.linear_top1)} {spoken(quantity.over)}",
         note=f"{percent(trunk)} after {result.checkpoint_step:,} steps, {result.data}",
     )
-
-
-def _at(
-    summary: LossSummary | None, rows: int, dimensions: int
-) -> tuple[LossSummary, Place, Row] | Unmeasured:
-    """The place of that shape in half precision, and the row that stands for ours."""
-    if summary is None:
-        return Unmeasured()
-    wanted = (rows, dimensions, HALF)
-    place = next((place for place in summary.rows if (place.n, place.d, place.dtype) == wanted), None)
-    if place is None:
-        return Unmeasured(why=f"{rows} × {dimensions} was not measured in {HALF}")
-    ours = summary.ours_at(place)
-    if ours is None:
-        return Unmeasured(why=f"ours was not timed at {rows} × {dimensions}")
-    return summary, place, ours
-
-
-def _untimed(summary: LossSummary, provider: str, place: Place) -> str:
-    subject = summary.report.subjects.get(provider)
-    if subject is not None and subject.obstacle:
-        return f"{provider}: {subject.obstacle}"
-    row = summary.row(provider, place)
-    if row is not None and row.refused:
-        return f"{provider} failed the check against the oracle"
-    failure = next((f for f in summary.report.failures if f.scenario == provider), None)
-    return f"{provider}: {failure.message}" if failure else f"{provider} was not timed there"
-
-
-def _loss_floor(summary: LossSummary, place: Place, ours: Row) -> str:
-    if ours.floor_share is None:
-        return ""
-    least = ours.floor_share * ours.seconds[summary.phase].estimate
-    return f"{milliseconds(least)}, {percent(ours.floor_share)} of its time"
-
-
-def _fastest(summary: LossSummary, place: Place, ours: Row) -> str:
-    """How ours ran, and which other of ours is faster, if one is: the next thing to mend."""
-    took = milliseconds(ours.seconds[summary.phase].estimate)
-    said = f"{ours.provider} ran as {ours.form}, {ours.backend}, {took}"
-    others = [row for row in summary.rows[place] if row.ours and summary.phase in row.seconds]
-    best = min(others, key=lambda row: row.seconds[summary.phase].estimate)
-    if best.provider == ours.provider:
-        return said
-    gained = times_as_fast(summary.report.timings, best.provider, ours.provider, place, summary.phase)
-    return f"{said}; {best.provider} is {times(gained.estimate)} as fast" if gained else said
 
 
 def _step_floor(summary: Summary, scenario: str, mode: Mode) -> str:

@@ -8,11 +8,12 @@ from bench.ladder_record import LadderRung
 from bench.limits_record import StepWork, TraceShares
 from bench.loader_record import LoaderPlan, LoaderRate, LoaderSubject
 from bench.loss_record import Ceiling, LossFloor, LossMemory, LossTiming
+from bench.proof_claims import RANK
 from bench.proof_record import FailedTest, PartStatus, ProofPart, ProofPlan, ProofTests
 from bench.record import Environment, Record, RecordWriter
 from tests.reports.conftest import Run, scenario
 from tests.reports.linear_results import linear_result
-from tests.reports.loss_runs import MIB, NOISE, LossRun
+from tests.reports.loss_runs import MIB, NOISE, LossRun, subject
 from vicreg_fast.evaluation.result import write_result
 
 TIME = "2026-01-02T03:04:05+00:00"
@@ -73,14 +74,20 @@ class ProofRun:
         )  # fmt: skip
         return self.add(Environment(time=TIME, **self.machine), tests, part="tests").ended("tests")
 
-    def losses(self, small: float = 22.0, large: float = 6.0, held: float = 0.05) -> "ProofRun":
+    def losses(
+        self, small: float = 22.0, large: float = 6.0, held: float = 0.05, rank: float = 0.0
+    ) -> "ProofRun":
         """Ours so many times as fast as the official formula at N = 256 and N = 2048, the compiled one twice
-        as fast as that; ours holds the share `held` of its memory, and takes 1 and 0.5 ms."""
+        as fast as that; ours holds the share `held` of its memory, and takes 1 and 0.5 ms. One rank of eight
+        is `rank` times as fast, if it is timed."""
         (self.folder / "loss").mkdir()
-        losses = LossRun(self.folder / "loss" / "records.jsonl", "official", "official-compiled", "auto")
+        subjects = ("official", "official-compiled", "auto", subject(RANK, ours=True))
+        losses = LossRun(self.folder / "loss" / "records.jsonl", *subjects)
         losses.environment |= self.machine
         for rows, ratio, milliseconds in ((256, small, 1.0), (2048, large, 0.5)):
             times = {"official": ratio, "official-compiled": ratio / 2, "auto": 1.0}
+            if rank and rows == 2048:
+                times[RANK] = ratio / rank
             losses.records += [loss_timing(name, milliseconds * value, rows) for name, value in times.items()]
             losses.records += [
                 LossMemory(

@@ -44,6 +44,7 @@ def test_each_number_is_that_of_its_records(full: Proof) -> None:
 
 def test_a_reason_says_what_is_missing(full: Proof) -> None:
     why = {row.claim.id: row.why for row in full.rows if row.why}
+    assert why["loss-rank-official"] == "rank-of-8 was not timed there"
     assert why["apex-fusedsgd"] == "apex cannot be imported"
     assert why["linear-untrained"] == "the interval holds the target"
     notes = {row.claim.id: row.measured.note for row in full.rows if row.measured}
@@ -130,6 +131,19 @@ def test_of_two_of_ours_the_plan_is_judged_and_the_faster_one_named(tmp_path: Pa
     assert row.measured is not None
     assert row.measured.value == pytest.approx(12)
     assert row.measured.note.endswith("gram-triton is 4.0× as fast")
+
+
+@pytest.mark.parametrize(("rank", "verdict"), [(30.0, "reached"), (20.0, "falls short")])
+def test_one_rank_of_eight_is_beside_the_whole_batch(tmp_path: Path, rank: float, verdict: str) -> None:
+    row = judged(ProofRun(tmp_path / "rank").losses(rank=rank))["loss-rank-official"]
+    assert (row.verdict, row.measured and row.measured.floor) == (verdict, "")
+    assert row.measured is not None
+    assert row.measured.value == pytest.approx(rank)
+    whole, alone = (
+        judged(ProofRun(tmp_path / name).losses(rank=timed))["loss-2048-official"].measured
+        for name, timed in (("with", rank), ("without", 0.0))
+    )
+    assert whole == alone, "a rank's share neither stands for the whole loss nor is its rival"
 
 
 @pytest.mark.parametrize("other", ["NVIDIA A100-SXM4-80GB", "NVIDIA H200"])
