@@ -32,7 +32,7 @@ METRICS = ("throughput", "memory", "accuracy")
 START_METHOD = "spawn"
 """How workers start: so that none has what another, or this process, had in memory. Where speed and memory do
 not matter, a process with one thread may have them forked, which takes no import of torch."""
-MOST_ON_A_GPU = 2
+MOST_ON_A_GPU = 1
 """Scenarios that keep their memory on a GPU while others are measured: a batch size is chosen to fill one."""
 
 

@@ -194,23 +194,13 @@ class ProofRun:
                 return
             if part.obstacle is not None:
                 self._record(part.name, "missing", 0.0, detail=_tidy(part.obstacle))
-            elif not self._measured_elsewhere(part):
-                left = self.budget - (time.monotonic() - self.began)
-                if part.seconds > left:
-                    said = f"thought to take {part.seconds:.0f} s, and {max(left, 0):.0f} s were left"
-                    self._record(part.name, "left-out", 0.0, detail=f"{said} of {self.budget:.0f}")
-                else:
-                    self._attempt(part, min(part.limit, left), todo[place:], place, len(todo))
-
-    def _measured_elsewhere(self, part: Part) -> bool:
-        if part.measured_by is None or self.asked:
-            return False
-        other = self.folder.last(part.measured_by)
-        if other is None or other.status != "done":
-            return False
-        detail = f"measured in {part.measured_by}, whose records hold it"
-        self._record(part.name, "done", 0.0, detail=detail)
-        return True
+                continue
+            left = self.budget - (time.monotonic() - self.began)
+            if part.seconds > left:
+                said = f"thought to take {part.seconds:.0f} s, and {max(left, 0):.0f} s were left"
+                self._record(part.name, "left-out", 0.0, detail=f"{said} of {self.budget:.0f}")
+                continue
+            self._attempt(part, min(part.limit, left), todo[place:], place, len(todo))
 
     def _attempt(self, part: Part, limit: float, todo: Sequence[Part], place: int, total: int) -> None:
         folder = self.folder.new_folder(part.name)

@@ -203,20 +203,6 @@ def test_a_killed_call_leaves_no_process_and_the_next_goes_on(prove: Prove, tmp_
     assert run.ends[0].detail == "the call that ran it was killed"
 
 
-def test_a_part_whose_numbers_another_holds_costs_nothing(prove: Prove) -> None:
-    run = prove(part("compare"), part("memory", measured_by="compare"))
-    assert ends(run) == {"compare": "done", "memory": "done"}
-    assert run.ends[1].folder is None
-    assert run.ends[1].detail == "measured in compare, whose records hold it"
-    asked = prove(part("compare"), part("memory", measured_by="compare"), asked=("memory",))
-    assert asked.ends[0].folder == "memory", "asked for by name it is measured"
-
-
-def test_without_the_other_it_is_measured(prove: Prove) -> None:
-    run = prove(part("compare", "fail"), part("memory", measured_by="compare"))
-    assert run.ends[1].folder == "memory"
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
