@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from bench.loss_record import Ceiling
 from bench.proof_record import PartStatus, ProofPart, ProofPlan, ProofTests
 from bench.record import Environment, Record, read_records
+from reports.limits_load import limits_fault
 from reports.load import load_report
 from reports.loader_load import load_loader_report
 from reports.loader_summary import LoaderSummary
@@ -102,12 +104,21 @@ class ProofFolder:
         return self._once("linear", part, ("linear.json", "run/linear.json"), read_result)
 
     def tests(self, part: str) -> ProofTests | None:
-        def last(file: Path) -> ProofTests | None:
-            read, problems = read_records(file)
-            self.problems += [f"{part}: {problem}" for problem in problems]
-            return next((record for record in reversed(read) if isinstance(record, ProofTests)), None)
+        found = (record for record in reversed(self._records(part)) if isinstance(record, ProofTests))
+        return next(found, None)
 
-        return self._once("tests", part, RECORDS, last)
+    def ceilings(self, part: str) -> tuple[Ceiling, ...]:
+        """What the device reached, those that can be true."""
+        found = (record for record in self._records(part) if isinstance(record, Ceiling))
+        return tuple(ceiling for ceiling in found if limits_fault(ceiling) is None)
+
+    def _records(self, part: str) -> list[Record]:
+        def read(file: Path) -> list[Record]:
+            records, problems = read_records(file)
+            self.problems += [f"{part}: {problem}" for problem in problems]
+            return records
+
+        return self._once("records", part, RECORDS, read) or []
 
     def report_of(self, part: str) -> str | None:
         """The part's own page, relative to the folder; None without one."""

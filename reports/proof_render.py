@@ -11,6 +11,7 @@ from reports.proof_judge import Proof, judge_proof
 from reports.proof_profile import profile_tables
 from reports.proof_words import (
     MARKS,
+    ceilings_table,
     claims_table,
     failures_table,
     parts_table,
@@ -85,5 +86,5 @@ def write_proof(folder: Path, out: Path) -> dict[str, Path]:
 
 def _further_tables(proof: Proof) -> tuple[Table, ...]:
     """Those beside the claims and the parts that hold anything."""
-    tables = (reasons_table(proof), failures_table(proof), *profile_tables(proof))
+    tables = (reasons_table(proof), failures_table(proof), *profile_tables(proof), ceilings_table(proof))
     return tuple(table for table in tables if table.rows)

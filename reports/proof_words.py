@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from bench.proof_claims import DEVICE, Claim
+from reports.limits import flops
 from reports.proof_judge import Proof, Row, Verdict
 from reports.tables import Table
-from reports.text import NOTHING, amount, listed, percent, plural, shortened, signed, span, times
+from reports.text import NOTHING, amount, listed, memory, percent, plural, shortened, signed, span, times
 from reports.verdict import Card, Tone
 
 MARKS: dict[Verdict, Tone] = {
@@ -217,6 +218,15 @@ def parts_table(proof: Proof) -> Table:
     )
     columns = ("part", "status", "took", "attempts", "why not, or what it could not measure")
     return Table(title="Parts", columns=columns, rows=rows, names=len(columns))
+
+
+def ceilings_table(proof: Proof) -> Table:
+    """What the device reached for large products and copies, which floors are reckoned with."""
+    rows = tuple(
+        (ceiling.dtype, f"{flops(ceiling.flops_per_second)}/s", f"{memory(ceiling.bytes_per_second)}/s")
+        for ceiling in proof.source.ceilings("environment")
+    )
+    return Table(title="What the device reaches", columns=("dtype", "products", "copies"), rows=rows)
 
 
 def failures_table(proof: Proof) -> Table:

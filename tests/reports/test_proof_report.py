@@ -15,7 +15,7 @@ from reports.proof_figures import targets_picture
 from reports.proof_judge import Proof, judge_proof
 from reports.proof_profile import profile_tables
 from reports.proof_render import print_proof, render_proof_html, render_proof_markdown, write_proof
-from reports.proof_words import claims_table, proof_verdict
+from reports.proof_words import ceilings_table, claims_table, proof_verdict
 from tests.reports.proof_runs import H100, ProofRun, full_proof
 from vicreg_fast.errors import UsageError
 
@@ -151,6 +151,11 @@ def test_the_profile_is_of_the_parts_that_fall_short(full: Proof, short: Proof) 
     (table,) = profile_tables(short)
     assert table.columns[0] == "scenario"
     assert ("GPU idle", "20.0 %") in list(zip(table.columns, table.rows[0], strict=True))
+
+
+def test_the_ceilings_are_those_of_the_environment(full: Proof, full_page: str) -> None:
+    assert ceilings_table(full).rows == (("bfloat16", "700 TFLOP/s", "2,328 GiB/s"),)
+    assert "What the device reaches" in full_page
 
 
 def test_markdown_has_what_the_page_has(short: Proof) -> None:
