@@ -30,7 +30,7 @@ PART_NAMES = tuple(TITLES)
 MARGIN = 2.0
 """A part is ended after so many times its estimate."""
 LEAST_LIMIT = 240.0
-"""Seconds that every part is given: a machine that is busy with something else takes its time to start one."""
+"""Seconds that every part is given: a busy machine takes its time to start one."""
 
 
 @dataclass(frozen=True, kw_only=True)
