@@ -15,7 +15,8 @@ from vicreg_fast.errors import RecordError
 MEASURED = re.compile(
     r"""
       \d\s?×(?!\s?[\d×A-Z])                    # 2.4× as fast, and neither 256 × 8192 nor N×N
-    | \d\ times\b                              # 20 times as fast
+    | \d(?:x|\ times|-fold)\b                 # 3x, 20 times as fast
+    | \d\ per\s?cent\b
     | \d[\d.,]*\s?%(?!\s(?:bootstrap\s)?interval)   # 48.2 %, but not a 95 % interval
     | \d\s?points?\b                           # 4.9 points
     | \d\s?(?:pairs|images|steps)(?:/s|\sa\ssecond)
@@ -45,6 +46,7 @@ def test_the_readme_measures_nothing_outside_its_block(root: Path) -> None:
     "planted",
     [
         "Ours is 3.1× as fast.",
+        "It is 3x faster, or 40 percent.",
         "It is 20 times as fast as the authors'.",
         "The probe reaches 48.2 % on CIFAR-10.",
         "That is 4.9 points more.",
