@@ -7,7 +7,7 @@ from reports.limits import flops
 from reports.proof_judge import Proof, Row, Verdict
 from reports.tables import Table
 from reports.text import NOTHING, amount, listed, memory, percent, plural, shortened, signed, span, times
-from reports.verdict import Card, Tone
+from reports.verdict import BUSY_LOAD, Card, Tone
 
 MARKS: dict[Verdict, Tone] = {
     "reached": "good",
@@ -102,15 +102,12 @@ def _cards(proof: Proof) -> tuple[Card, ...]:
 
 
 def _context(proof: Proof) -> tuple[str, ...]:
-    if proof.source.rehearsal:
-        return ("The same command on a machine with a GPU measures at full size.",)
     said = [short_sentence(row) for row in proof.short]
-    if not proof.source.problems:
-        return tuple(said)
-    return (
-        *said,
-        f"{plural(len(proof.source.problems), 'problem')} with the records, listed below.",
-    )
+    if proof.source.rehearsal:
+        said.append("The same command on a machine with a GPU measures at full size.")
+    if problems := proof.source.problems:
+        said.append(f"{plural(len(problems), 'problem')} with the records, listed below.")
+    return tuple(said)
 
 
 def short_sentence(row: Row) -> str:
@@ -124,11 +121,12 @@ def _caveats(proof: Proof) -> tuple[str, ...]:
         caveats.append(f"The targets are about an NVIDIA {DEVICE}, and this was measured on {proof.device}.")
     for part in proof.source.parts:
         if part.status in ("failed", "cut"):
-            caveats.append(f"{part.name} {part.why}; what it measured before that is kept and judged.")
-    busy = [e for e in proof.source.environments if e.load_average and e.load_average > 0.5 * e.cores]
-    if busy:
-        load = f"load {busy[0].load_average:.1f} on {plural(busy[0].cores, 'core')}"
-        caveats.append(f"The machine was already busy when the proof began: {load}.")
+            caveats.append(f"{part.name} {part.why}; what it measured before that is kept.")
+    for environment in proof.source.environments:
+        load = environment.load_average
+        if load is not None and load > BUSY_LOAD * environment.cores:
+            cores = plural(environment.cores, "core")
+            caveats.append(f"The machine was already busy when a call began: load {load:.1f} on {cores}.")
     return tuple(caveats)
 
 
