@@ -177,6 +177,7 @@ class WorkerProcess(Generic[OrderT]):
 def _run(main: Callable[[Connection, SetupT], None], connection: Connection, setup: SetupT) -> None:
     """The process's own main."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # where it was forked, it has its parent's handler
     end_with_parent()
     main(connection, setup)
 

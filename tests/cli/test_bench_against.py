@@ -201,18 +201,16 @@ def test_a_sigterm_leaves_no_temporary_folder_and_no_traceback(
 
     def ask_cases(self: SideHere, order: Message) -> Iterator[Message]:
         assert [path.name[:17] for path in folder.iterdir()] == ["vicreg-fast-base-"]
+        assert callable(signal.getsignal(signal.SIGTERM)), "else it would end the tests"
         os.kill(os.getpid(), signal.SIGTERM)
         yield from ()
 
     monkeypatch.setattr(here, "ask_cases", ask_cases)
-    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nothing was there to handle it"))
-    try:
-        done = against(run_here, "main", *TINY, "--out", tmp_path / "out")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done = against(run_here, "main", *TINY, "--out", tmp_path / "out")
     assert done.returncode == 143
     assert done.stderr.strip() == f"vicreg-fast: what was measured is in {tmp_path / 'out/records.jsonl'}"
     assert not list(folder.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_what_cannot_be_is_refused_in_one_line(

@@ -210,6 +210,7 @@ def _run(comparison: "Comparison", out: Path) -> None:
     make_plan(comparison)  # what is refused is refused before there is a file of records
     records = out / "records.jsonl"
     with (
+        common.ended_by_sigterm(),
         common.recording(records) as writer,
         common.stage_view() as show,
         ComparisonRun(comparison, writer, show) as run,

@@ -210,7 +210,7 @@ def _run(bench: "LoaderBench", folder: Path) -> None:
     from reports.loader_render import print_loader_report, write_loader_report
 
     records = folder / "records.jsonl"
-    with common.recording(records) as writer:
+    with common.ended_by_sigterm(), common.recording(records) as writer:
         writer.write(measure_environment())
         with (
             common.stage_view() as show,

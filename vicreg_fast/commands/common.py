@@ -113,17 +113,20 @@ def _without_folder(option: str, value: str) -> str:
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, so that what it started and made is cleaned up, and the process
-    with 143."""
+    with 143. Where something handles SIGTERM already, that goes on doing so."""
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
 
     def end(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # once: what cleans up is not interrupted
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def choose_device(asked: str) -> "torch.device":
