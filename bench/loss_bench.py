@@ -10,6 +10,7 @@ from bench.loss_gate import Gate
 from bench.loss_memory import followed_call
 from bench.loss_profile import profile_loss
 from bench.loss_providers import OFFICIAL, LossProvider
+from bench.loss_rank import time_rank
 from bench.loss_record import PHASES, Ceiling, LossComparison, LossMemory, LossPhase
 from bench.loss_speed import Pairs, draw_views, time_losses, timing_records
 from bench.record import Failure, LossRecord
@@ -33,6 +34,8 @@ class LossBench:
     pairs: Pairs
     command: str
     seed: int = 0
+    ranks: int = 1
+    """Of more than one, each shape is also timed as the share of one of them."""
     profile: bool = False
     """Whether each of ours is profiled after it was timed."""
 
@@ -100,10 +103,23 @@ class LossBenchRun:
         if losses:
             self._on_progress(f"{shape}: {len(losses)} losses in turn", done, total)
             self._time(losses, roughly, x, y, shape)
+        if b.ranks > 1 and n % b.ranks == 0:
+            self._on_progress(f"{shape}: one rank's share of {b.ranks}", done, total)
+            self._time_rank([provider for provider, _ in b.providers if provider.name in losses], n, d, dtype)
         for provider, _ in b.providers:
             if b.profile and provider.ours and provider.name in losses:
                 self._on_progress(f"{shape}: where the time of {provider.name} goes", done, total)
                 self._profile(provider.name, losses[provider.name], x, y, shape)
+
+    def _time_rank(self, providers: Sequence[LossProvider], n: int, d: int, dtype: torch.dtype) -> None:
+        b = self.bench
+        try:
+            timed = time_rank(providers, n // b.ranks, d, b.ranks, dtype, b.device, b.pairs, b.seed)
+        except (RuntimeError, ArithmeticError, VICRegFastError) as error:
+            self._fail("a rank's share", f"{n} × {d}, {_name(dtype)}, of {b.ranks}", error)
+            return
+        for record in timed:
+            self._write(record)
 
     def _profile(self, name: str, loss: LossFunction, x: Tensor, y: Tensor, shape: str) -> None:
         try:

@@ -97,6 +97,28 @@ class LossTiming(RecordBase):
     round: int
 
 
+class LossRankTiming(RecordBase):
+    """Seconds a forward and backward of one rank's share of a loss, on one device without the other ranks:
+    what it computes, without the links. Sample i of every provider is the same pair i."""
+
+    kind: Literal["loss-rank-timing"] = "loss-rank-timing"
+    provider: str
+    form: str
+    backend: str
+    dtype: str
+    device: str
+    n: int
+    """Rows of this rank; the whole batch has `world_size` times as many."""
+    d: int
+    world_size: int
+    seconds: tuple[float, ...]
+    calls_per_sample: int
+    pid: int
+    gradient_error: float | None = None
+    """Of ours, relative, against the float64 oracle of the whole batch; None for the authors'."""
+    gradient_allowed: float | None = None
+
+
 class LossMemory(RecordBase):
     """The most that one forward and backward held at once in torch's allocator, beside the two views; the
     two gradients it returns are part of it.

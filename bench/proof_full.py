@@ -125,11 +125,12 @@ def _loss(machine: Machine) -> Part:
         commands=(
             bench(
                 "loss --shapes 256x8192,2048x8192 --dtype bfloat16 "
-                f"--providers {losses} --profile --out {{out}}"
+                f"--providers {losses} --ranks 8 --profile --out {{out}}"
             ),
         ),
-        # Compiling and tuning 20 s a shape; 30 pairs of five losses in windows of 10 ms, 2 s a shape.
-        seconds=60,
+        # Compiling and tuning 20 s a shape; 30 pairs of five losses in windows of 10 ms, 2 s a shape, and as
+        # much for a rank's share.
+        seconds=65,
         note=without(machine, "compiled losses", lacking[0]) if lacking else "",
     )
 

@@ -39,7 +39,8 @@ def rehearsal_parts(machine: Machine) -> tuple[Part, ...]:
             name="loss",
             commands=(
                 bench(
-                    "loss --shapes 16x32,32x64 --pairs 6 --providers official,auto,gram --profile --out {out}"
+                    "loss --shapes 16x32,32x64 --pairs 6 --providers official,auto,gram --ranks 8 --profile "
+                    "--out {out}"
                 ),
             ),
             seconds=8,

@@ -27,6 +27,7 @@ from bench.loss_record import (
     LossGate,
     LossMemory,
     LossProfile,
+    LossRankTiming,
     LossTiming,
 )
 from bench.proof_record import ProofPart, ProofPlan, ProofTests
@@ -185,7 +186,9 @@ class Failure(RecordBase):
 
 
 LimitsRecord = StepWork | Energy | TraceShares
-LossRecord = LossComparison | LossGate | LossTiming | LossMemory | LossProfile | LossFloor | Ceiling
+LossRecord = (
+    LossComparison | LossGate | LossTiming | LossRankTiming | LossMemory | LossProfile | LossFloor | Ceiling
+)
 LoaderRecord = LoaderPlan | LoaderRate | LoaderFidelity
 ProofRecord = ProofPlan | ProofPart | ProofTests
 RegressionRecord = RegressionPlan | RegressionGate | RegressionSample

@@ -15,14 +15,17 @@ def official_loss(
     invariance_weight: float = 25.0,
     variance_weight: float = 25.0,
     covariance_weight: float = 1.0,
+    gathered: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The authors' loss of two views, each (N, D), in their dtype, as a 0-d tensor; autograd
     differentiates it.
 
     Eager, with D×D matrices: per view one covariance, one copy of its off-diagonal entries, and their squares
-    in place. γ = 1 and ε = 1e-4. Raises what torch raises for views that are not a pair of (N, D).
+    in place. γ = 1 and ε = 1e-4. On one of several ranks `gathered` are both views of all of them, (N, D), of
+    which x and y are this rank's rows. Raises what torch raises for views that are not a pair of (N, D).
     """
     invariance = F.mse_loss(x, y)
+    x, y = gathered or (x, y)
     N, D = x.shape
     x_ND = x - x.mean(dim=0)
     y_ND = y - y.mean(dim=0)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,17 @@ def records(folder: Path, kind: str) -> list[dict[str, Any]]:
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a rehearsal is of a machine without a GPU")
 def test_a_rehearsal_runs_every_part_and_is_not_run_twice(
-    run: Run, run_here: Run, images: Path, tmp_path: Path
+    run_here: Run, environment: dict[str, str], images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "proof"
-    done = run("prove", "--out", out, "--data", images, "--budget", 3600)
+    done = subprocess.run(
+        [sys.executable, "-m", "vicreg_fast", "prove", "--out", out, "--data", images, "--budget", "3600"],
+        capture_output=True,
+        text=True,
+        timeout=1100,
+        check=False,
+        env=environment,
+    )
     assert done.returncode == 0, (done.stderr, done.stdout)
     assert done.stderr == ""
 
@@ -46,6 +55,10 @@ def test_a_rehearsal_runs_every_part_and_is_not_run_twice(
     profiled = records(out / "loss", "loss-profile")
     assert {profile["provider"] for profile in profiled} == {"auto", "gram"}
     assert all(profile["kernels"] and profile["busy_seconds"] > 0 for profile in profiled)
+    ranks = records(out / "loss", "loss-rank-timing")
+    assert {(timing["provider"], timing["world_size"]) for timing in ranks} == {
+        ("official", 8), ("auto", 8), ("gram", 8)
+    }  # fmt: skip
     (compared,) = records(out / "compare", "plan")
     assert [scenario["name"] for scenario in compared["scenarios"]] == ["baseline", "tuned-compile", "fast"]
     assert {r["scenario"] for r in records(out / "compare", "memory")} == {

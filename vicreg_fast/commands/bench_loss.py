@@ -99,6 +99,13 @@ def _shape(text: str) -> tuple[int, int]:
     "seconds, and 10 at least]",
 )
 @click.option(
+    "--ranks",
+    type=click.IntRange(1),
+    default=1,
+    metavar="W",
+    help="Also time one rank's share of each batch among W, without the others and their links.",
+)
+@click.option(
     "--profile", is_flag=True, help="Then profile each of ours: kernel times and gaps, into the records."
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
@@ -118,6 +125,7 @@ def loss(
     dtypes: tuple[str, ...],
     phases: "tuple[LossPhase, ...]",
     pairs: int | None,
+    ranks: int,
     profile: bool,
     threads: int | None,
     static: bool,
@@ -143,6 +151,7 @@ def loss(
             shapes=shapes,
             quick=quick,
             providers=providers,
+            ranks=ranks > 1,
             profile=profile,
             static=static,
             update=update,
@@ -179,6 +188,7 @@ def loss(
         phases=phases,
         pairs=Pairs(most=pairs) if pairs else Pairs(seconds=SECONDS_A_SHAPE),
         command=common.command_line(),
+        ranks=ranks,
         profile=profile,
     )
     _run(bench, folder)
