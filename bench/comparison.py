@@ -19,6 +19,7 @@ from bench.environment import measure_environment
 from bench.ladder_record import LadderRung
 from bench.orders import Order, Setup
 from bench.record import Failure, Mode, Plan, RecordWriter
+from bench.record_base import without_folders
 from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import product_dtype
@@ -233,7 +234,7 @@ class ComparisonRun:
             self._writer.write(record)
         if answer.problem is not None:
             failure = Failure(scenario=process.name, stage=stage, message=answer.problem)
-            self._writer.write(failure)
+            self._writer.write(failure.model_copy(update={"message": without_folders(answer.problem)}))
             self.failures.append(failure)
             if vital and process.alive:
                 process.alive = False
