@@ -20,6 +20,7 @@ from bench.record import (
     LossGate,
     LossMemory,
     LossProfile,
+    LossRankTiming,
     LossTiming,
     Plan,
     Record,
@@ -50,12 +51,13 @@ class LossReport:
     problems: tuple[str, ...]
     """One line for each thing that could not be read or used."""
     profiles: tuple[LossProfile, ...] = ()
+    ranks: tuple[LossRankTiming, ...] = ()
 
     @property
     def records(self) -> tuple[Record, ...]:
         """All that was used: written as JSON Lines, it loads as this report."""
         measured: tuple[tuple[Record, ...], ...] = (self.gates, self.memories, self.floors, self.ceilings)
-        measured += (self.timings, self.profiles, self.failures)
+        measured += (self.timings, self.ranks, self.profiles, self.failures)
         return (*self.environments, *self.comparisons, *(record for part in measured for record in part))
 
     @property
@@ -113,10 +115,10 @@ def load_loss_report(paths: Sequence[Path]) -> LossReport:
         problems += unreadable
         first = max((r.round + 1 for r in records if isinstance(r, LossTiming)), default=0)
         for record in read:
+            if isinstance(record, LossTiming | LossRankTiming) and (fault := _fault(record)):
+                problems.append(f"{path.name}: {fault}; left out")
+                continue
             if isinstance(record, LossTiming):
-                if fault := _fault(record):
-                    problems.append(f"{path.name}: {fault}; left out")
-                    continue
                 record = record.model_copy(update={"round": record.round + first}) if first else record
             records.append(record)
     environments = tuple(record for record in records if isinstance(record, Environment))
@@ -132,17 +134,20 @@ def load_loss_report(paths: Sequence[Path]) -> LossReport:
         failures=tuple(record for record in records if isinstance(record, Failure)),
         problems=(*problems, *unlike_environments(environments)),
         profiles=tuple(record for record in records if isinstance(record, LossProfile)),
+        ranks=tuple(record for record in records if isinstance(record, LossRankTiming)),
     )
 
 
-def _fault(timing: LossTiming) -> str | None:
+def _fault(timing: LossTiming | LossRankTiming) -> str | None:
     """Why a timing that could be read cannot be a measurement; None when it can."""
     if timing.seconds and all(0 < second < MOST_SECONDS for second in timing.seconds):  # NaN is not
         return None
     return f"{_name(timing)}: " + ("a time that no call takes" if timing.seconds else "no sample")
 
 
-def _name(timing: LossTiming) -> str:
+def _name(timing: LossTiming | LossRankTiming) -> str:
+    if isinstance(timing, LossRankTiming):
+        return f"a rank's share of {timing.provider} at {timing.n} × {timing.d}, {timing.dtype}"
     return f"{timing.phase} of {timing.provider} at {timing.n} × {timing.d}, {timing.dtype}"
 
 

@@ -11,11 +11,12 @@ from rich.console import Console
 from reports.kernels import loss_kernel_tables
 from reports.loss_figures import loss_pictures
 from reports.loss_load import LossReport, load_loss_report
+from reports.loss_ranks import rank_tables
 from reports.loss_summary import summarise_losses
 from reports.loss_tables import gate_table, place_tables, samples_csv, subject_table
 from reports.loss_verdict import loss_verdict
 from reports.render import SYMBOLS, downloads, markdown_opening, print_opening, templates, write_files
-from reports.tables import environment_table, markdown_code, markdown_table, rich_table
+from reports.tables import Table, environment_table, markdown_code, markdown_table, rich_table
 
 
 def render_loss_html(report: LossReport) -> str:
@@ -28,7 +29,7 @@ def render_loss_html(report: LossReport) -> str:
             verdict=loss_verdict(report),
             symbols=SYMBOLS,
             pictures=[(picture, Markup(picture.svg)) for picture in loss_pictures(summary)],
-            tables=(*place_tables(summary), *loss_kernel_tables(report.profiles)),
+            tables=(*place_tables(summary), *_further_tables(report)),
             subjects=subject_table(report),
             gates=gate_table(report),
             environment=environment_table(report),
@@ -42,8 +43,7 @@ def render_loss_markdown(report: LossReport) -> str:
     """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
     said = loss_verdict(report)
     lines = markdown_opening("The loss, timed beside others", said, said.context, report.problems)
-    tables = [*place_tables(summarise_losses(report)), *loss_kernel_tables(report.profiles)]
-    tables.append(subject_table(report))
+    tables = [*place_tables(summarise_losses(report)), *_further_tables(report), subject_table(report)]
     tables += [gate_table(report)] if report.gates else []
     tables.append(environment_table(report))
     lines += map(markdown_table, tables)
@@ -51,11 +51,15 @@ def render_loss_markdown(report: LossReport) -> str:
     return "\n".join([*lines, ""])
 
 
+def _further_tables(report: LossReport) -> tuple[Table, ...]:
+    return (*rank_tables(report), *loss_kernel_tables(report.profiles))
+
+
 def print_loss_report(report: LossReport, console: Console) -> None:
     """The verdict and a table a shape, for a terminal."""
     said = loss_verdict(report)
     print_opening(said, said.context, report.problems, console)
-    for table in place_tables(summarise_losses(report)):
+    for table in (*place_tables(summarise_losses(report)), *rank_tables(report)):
         console.print(rich_table(table))
 
 

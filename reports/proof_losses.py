@@ -1,10 +1,13 @@
 """What a proof measured of the loss: its speed, its share of the floor and its memory."""
 
+from collections.abc import Sequence
+
 from bench.compare import Interval
 from bench.loss_compare import Place, times_as_fast
-from bench.proof_claims import RANK, LossFloorShare, LossMemoryShare, LossSpeed
+from bench.proof_claims import LossFloorShare, LossMemoryShare, LossSpeed, RankSpeed
 from reports.limits import milliseconds
 from reports.loss_load import BASELINE
+from reports.loss_ranks import RankRow, rank_rows, standing_for_ours
 from reports.loss_summary import LossSummary, Row
 from reports.proof_found import Found, Measured, Unmeasured
 from reports.text import memory, percent, times
@@ -14,7 +17,7 @@ HALF = "bfloat16"
 
 
 def loss_speed(quantity: LossSpeed, summary: LossSummary | None) -> Found:
-    found = _at(summary, quantity.rows, quantity.dimensions, quantity.ours)
+    found = _at(summary, quantity.rows, quantity.dimensions)
     if isinstance(found, Unmeasured):
         return found
     summary, place, ours = found
@@ -22,14 +25,25 @@ def loss_speed(quantity: LossSpeed, summary: LossSummary | None) -> Found:
     ratio = times_as_fast(timings, ours.provider, quantity.than, place, summary.phase)
     if ratio is None:
         return Unmeasured(why=_untimed(summary, quantity.than, place))
-    if quantity.ours is not None:  # its work is not that of the floor, nor is any other of ours its rival
-        return Measured(value=ratio.estimate, interval=ratio, note=_ran(summary, ours))
     return Measured(
         value=ratio.estimate,
         interval=ratio,
         floor=_loss_floor(summary, place, ours),
         note=_fastest(summary, place, ours),
     )
+
+
+def rank_speed(quantity: RankSpeed, summary: LossSummary | None) -> Found:
+    if summary is None:
+        return Unmeasured()
+    wanted = (HALF, quantity.rows, quantity.dimensions, quantity.world_size)
+    shares = rank_rows(summary.report)
+    rows = next((rows for share, rows in shares.items() if share[1:] == wanted), ())
+    ours = standing_for_ours(rows)
+    if ours is None or ours.speedup is None:
+        failure = next((f for f in summary.report.failures if "rank" in f.scenario), None)
+        return Unmeasured(why=failure.message if failure else "one rank's share was not timed beside theirs")
+    return Measured(value=ours.speedup.estimate, interval=ours.speedup, note=_shared(ours, rows))
 
 
 def loss_floor_share(quantity: LossFloorShare, summary: LossSummary | None) -> Found:
@@ -69,20 +83,26 @@ def loss_memory_share(quantity: LossMemoryShare, summary: LossSummary | None) ->
 
 
 def _at(
-    summary: LossSummary | None, rows: int, dimensions: int, provider: str | None = None
+    summary: LossSummary | None, rows: int, dimensions: int
 ) -> tuple[LossSummary, Place, Row] | Unmeasured:
-    """The place of that shape in half precision, and the row of that provider, or the one that stands for
-    ours."""
+    """The place of that shape in half precision, and the row that stands for ours."""
     if summary is None:
         return Unmeasured()
     wanted = (rows, dimensions, HALF)
     place = next((place for place in summary.rows if (place.n, place.d, place.dtype) == wanted), None)
     if place is None:
         return Unmeasured(why=f"{rows} × {dimensions} was not measured in {HALF}")
-    ours = summary.ours_at(place) if provider is None else summary.row(provider, place)
-    if ours is None or summary.phase not in ours.seconds:
-        return Unmeasured(why=_untimed(summary, provider or "ours", place))
+    ours = summary.ours_at(place)
+    if ours is None:
+        return Unmeasured(why=f"ours was not timed at {rows} × {dimensions}")
     return summary, place, ours
+
+
+def _shared(ours: RankRow, rows: Sequence[RankRow]) -> str:
+    """How ours ran, and which other of ours is faster, if one is."""
+    said = f"{ours.provider} ran as {ours.form}, {ours.backend}, {milliseconds(ours.seconds.estimate)}"
+    best = min((row for row in rows if row.ours), key=lambda row: row.seconds.estimate)
+    return said if best is ours else f"{said}; {best.provider} takes {milliseconds(best.seconds.estimate)}"
 
 
 def _untimed(summary: LossSummary, provider: str, place: Place) -> str:
@@ -105,16 +125,11 @@ def _loss_floor(summary: LossSummary, place: Place, ours: Row) -> str:
 
 def _fastest(summary: LossSummary, place: Place, ours: Row) -> str:
     """How ours ran, and which other of ours is faster, if one is: the next thing to mend."""
-    said = _ran(summary, ours)
-    timed = [row for row in summary.rows[place] if row.ours and summary.phase in row.seconds]
-    others = [row for row in timed if row.provider != RANK]  # which does an eighth of the work
+    took = milliseconds(ours.seconds[summary.phase].estimate)
+    said = f"{ours.provider} ran as {ours.form}, {ours.backend}, {took}"
+    others = [row for row in summary.rows[place] if row.ours and summary.phase in row.seconds]
     best = min(others, key=lambda row: row.seconds[summary.phase].estimate)
     if best.provider == ours.provider:
         return said
     gained = times_as_fast(summary.report.timings, best.provider, ours.provider, place, summary.phase)
     return f"{said}; {best.provider} is {times(gained.estimate)} as fast" if gained else said
-
-
-def _ran(summary: LossSummary, ours: Row) -> str:
-    took = milliseconds(ours.seconds[summary.phase].estimate)
-    return f"{ours.provider} ran as {ours.form}, {ours.backend}, {took}"

@@ -17,6 +17,7 @@ from bench.proof_claims import (
     LossSpeed,
     MemoryRatio,
     Quantity,
+    RankSpeed,
     RungGain,
     Speed,
     SpeedRatio,
@@ -26,7 +27,7 @@ from reports.limits import limits, milliseconds
 from reports.linear_summary import floors_of, gain, spoken
 from reports.proof_found import Found, Measured, Unmeasured
 from reports.proof_load import ProofFolder
-from reports.proof_losses import loss_floor_share, loss_memory_share, loss_speed
+from reports.proof_losses import loss_floor_share, loss_memory_share, loss_speed, rank_speed
 from reports.summary import Summary
 from reports.text import listed, memory, percent, plural
 
@@ -55,6 +56,11 @@ def _(quantity: FailedTests, part: str, proof: ProofFolder) -> Found:
 @measure.register
 def _(quantity: LossSpeed, part: str, proof: ProofFolder) -> Found:
     return loss_speed(quantity, proof.losses(part))
+
+
+@measure.register
+def _(quantity: RankSpeed, part: str, proof: ProofFolder) -> Found:
+    return rank_speed(quantity, proof.losses(part))
 
 
 @measure.register

@@ -7,13 +7,12 @@ from typing import Any
 from bench.ladder_record import LadderRung
 from bench.limits_record import StepWork, TraceShares
 from bench.loader_record import LoaderPlan, LoaderRate, LoaderSubject
-from bench.loss_record import Ceiling, LossFloor, LossMemory, LossTiming
-from bench.proof_claims import RANK
+from bench.loss_record import Ceiling, LossFloor, LossMemory, LossRankTiming, LossTiming
 from bench.proof_record import FailedTest, PartStatus, ProofPart, ProofPlan, ProofTests
 from bench.record import Environment, Record, RecordWriter
 from tests.reports.conftest import Run, scenario
 from tests.reports.linear_results import linear_result
-from tests.reports.loss_runs import MIB, NOISE, LossRun, subject
+from tests.reports.loss_runs import MIB, NOISE, LossRun
 from vicreg_fast.evaluation.result import write_result
 
 TIME = "2026-01-02T03:04:05+00:00"
@@ -81,13 +80,10 @@ class ProofRun:
         as fast as that; ours holds the share `held` of its memory, and takes 1 and 0.5 ms. One rank of eight
         is `rank` times as fast, if it is timed."""
         (self.folder / "loss").mkdir()
-        subjects = ("official", "official-compiled", "auto", subject(RANK, ours=True))
-        losses = LossRun(self.folder / "loss" / "records.jsonl", *subjects)
+        losses = LossRun(self.folder / "loss" / "records.jsonl", "official", "official-compiled", "auto")
         losses.environment |= self.machine
         for rows, ratio, milliseconds in ((256, small, 1.0), (2048, large, 0.5)):
             times = {"official": ratio, "official-compiled": ratio / 2, "auto": 1.0}
-            if rank and rows == 2048:
-                times[RANK] = ratio / rank
             losses.records += [loss_timing(name, milliseconds * value, rows) for name, value in times.items()]
             losses.records += [
                 LossMemory(
@@ -102,6 +98,8 @@ class ProofRun:
                     flops=10, moved_bytes=10, seconds=0.35e-3, bound="compute",
                 )
             ]  # fmt: skip
+        if rank:
+            losses.records += [rank_timing("official", rank), rank_timing("auto", 1.0)]
         losses.write()
         return self.ended("loss")
 
@@ -156,6 +154,15 @@ def loss_timing(provider: str, milliseconds: float, rows: int, noise: Sequence[f
         dtype="bfloat16", device="cuda", n=rows, d=8192, seconds=tuple(milliseconds / 1e3 * f for f in noise),
         calls_per_sample=10, pid=7, round=0,
     )  # fmt: skip
+
+
+def rank_timing(provider: str, milliseconds: float, **changes: Any) -> LossRankTiming:
+    fields: dict[str, Any] = {
+        "time": TIME, "provider": provider, "form": "gram", "backend": "torch", "dtype": "bfloat16",
+        "device": "cuda", "n": 256, "d": 8192, "world_size": 8, "calls_per_sample": 10, "pid": 7,
+        "seconds": tuple(milliseconds / 1e3 * factor for factor in NOISE),
+    }  # fmt: skip
+    return LossRankTiming(**{**fields, **changes})
 
 
 def ceiling() -> Ceiling:

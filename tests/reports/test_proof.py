@@ -10,7 +10,7 @@ import pytest
 from bench.limits_record import TraceShares
 from reports.proof_judge import Proof, Row, judge_proof
 from reports.proof_measured import measure
-from tests.reports.proof_runs import PARTS, ROUNDS, ProofRun, full_proof, loss_timing, trace
+from tests.reports.proof_runs import PARTS, ROUNDS, ProofRun, full_proof, loss_timing, rank_timing, trace
 from vicreg_fast.errors import RecordError
 
 
@@ -44,7 +44,7 @@ def test_each_number_is_that_of_its_records(full: Proof) -> None:
 
 def test_a_reason_says_what_is_missing(full: Proof) -> None:
     why = {row.claim.id: row.why for row in full.rows if row.why}
-    assert why["loss-rank-official"] == "rank-of-8 was not timed there"
+    assert why["loss-rank-official"] == "one rank's share was not timed beside theirs"
     assert why["apex-fusedsgd"] == "apex cannot be imported"
     assert why["linear-untrained"] == "the interval holds the target"
     notes = {row.claim.id: row.measured.note for row in full.rows if row.measured}
@@ -134,16 +134,20 @@ def test_of_two_of_ours_the_plan_is_judged_and_the_faster_one_named(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("rank", "verdict"), [(30.0, "reached"), (20.0, "falls short")])
-def test_one_rank_of_eight_is_beside_the_whole_batch(tmp_path: Path, rank: float, verdict: str) -> None:
-    row = judged(ProofRun(tmp_path / "rank").losses(rank=rank))["loss-rank-official"]
-    assert (row.verdict, row.measured and row.measured.floor) == (verdict, "")
+def test_one_rank_of_eight_is_beside_the_authors(tmp_path: Path, rank: float, verdict: str) -> None:
+    run = ProofRun(tmp_path).losses(rank=rank)
+    run.add(rank_timing("auto", 9.0, world_size=2), rank_timing("gram", 0.5), part="loss")
+    row = judged(run)["loss-rank-official"]
+    assert row.verdict == verdict
     assert row.measured is not None
     assert row.measured.value == pytest.approx(rank)
-    whole, alone = (
-        judged(ProofRun(tmp_path / name).losses(rank=timed))["loss-2048-official"].measured
-        for name, timed in (("with", rank), ("without", 0.0))
-    )
-    assert whole == alone, "a rank's share neither stands for the whole loss nor is its rival"
+    assert row.measured.note == "auto ran as gram, torch, 1.00 ms; gram takes 0.50 ms"
+
+
+def test_a_rank_is_paired_within_its_run_or_not_at_all(tmp_path: Path) -> None:
+    run = ProofRun(tmp_path).losses()
+    run.add(rank_timing("official", 30.0), rank_timing("auto", 1.0, pid=8), part="loss")
+    assert judged(run)["loss-rank-official"].why == "one rank's share was not timed beside theirs"
 
 
 @pytest.mark.parametrize("other", ["NVIDIA A100-SXM4-80GB", "NVIDIA H200"])
