@@ -28,7 +28,7 @@ def serve(trouble: Mapping[str, tuple[int, str]], connection: Connection, setup:
             elif what == "hang":
                 time.sleep(3600)
             elif what == "fail":
-                connection.send(Answer(problem="RuntimeError: out of memory"))
+                connection.send(Answer(problem="RuntimeError: out of memory in /some/where/net.py"))
                 continue
         connection.send(answer(order, setup))
 

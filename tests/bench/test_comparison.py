@@ -107,8 +107,9 @@ def test_the_others_go_on_whatever_becomes_of_some(tmp_path: Path) -> None:
         ("tuned", "round 2 of 3, end-to-end"),
         ("plain+dali", "round 3 of 3, end-to-end"),
     ]
-    for failure, words in zip(failures, ("SIGKILL", "it hung", "out of memory"), strict=True):
+    for failure, words in zip(failures, ("SIGKILL", "it hung", "out of memory in net.py"), strict=True):
         assert words in failure.message
+    assert "/some/where/net.py" in run.failures[-1].message, "who started it may see the path"
     caveats = " ".join(verdict(load_report([writer.path])).caveats)
     assert "tuned failed during round 2 of 3, end-to-end" in caveats
 
