@@ -1,11 +1,14 @@
 """Killed at any moment, a run goes on from its last checkpoint, and ends as one that was never killed."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import random
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,19 +23,27 @@ LIMIT = 120.0
 """Seconds that a run may take on a machine that does other things too."""
 
 
+@pytest.fixture
+def fork_server() -> Iterator[ForkServerContext]:
+    """One that has imported what a run needs; that of an earlier test has not."""
+    context = multiprocessing.get_context("forkserver")
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    context.set_forkserver_preload(["tests.training.runs", "tests.training.converted_graph"])
+    yield context
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class Runs:
     """Starts runs, forked from a process that has imported everything."""
 
+    context: ForkServerContext
     recipe_file: Path
     images: Path
 
     def start(self, path: Path) -> tuple[BaseProcess, Connection]:
-        context = multiprocessing.get_context("forkserver")
-        modules = ["pipelines.torchvision_views", "pipelines.eval_images", "pipelines.dali_ops"]
-        context.set_forkserver_preload([*modules, "tests.training.runs"])
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=pretrain_in, args=(self.recipe_file, self.images, path, theirs))
+        ours, theirs = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=pretrain_in, args=(self.recipe_file, self.images, path, theirs))
         process.start()
         theirs.close()
         return process, ours
@@ -49,12 +60,14 @@ class Runs:
 
 
 @pytest.mark.slow
-def test_thirty_kills_at_random_moments_change_no_bit(tiny: Recipe, images: Path, tmp_path: Path) -> None:
+def test_thirty_kills_at_random_moments_change_no_bit(
+    fork_server: ForkServerContext, tiny: Recipe, images: Path, tmp_path: Path
+) -> None:
     recipe = tiny.replace(
         pipeline="dali", epochs=6, log_every_steps=1, checkpoint_every_steps=1, keep_checkpoints=3
     )
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    runs = Runs(tmp_path / "recipe.toml", images)
+    runs = Runs(fork_server, tmp_path / "recipe.toml", images)
     runs.finished(tmp_path / "first")  # what makes the runs imports
     before, stepping = runs.finished(tmp_path / "whole")
     draw, kills, run = random.Random(0), 0, 0
