@@ -96,7 +96,7 @@ def ends(run: ProofRun) -> dict[str, str]:
 
 
 def test_each_part_leaves_a_record_and_a_folder(prove: Prove, tmp_path: Path) -> None:
-    run = prove(part("loss"), part("dali", obstacle="DALI is not in /opt/here"), part("compare", "fail"))
+    run = prove(part("loss"), part("dali", obstacle="DALI is not in /srv/here"), part("compare", "fail"))
     assert ends(run) == {"loss": "done", "dali": "missing", "compare": "failed"}
     recorded, problems = read_records(tmp_path / "proof" / "records.jsonl")
     assert problems == []
