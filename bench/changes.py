@@ -23,6 +23,7 @@ CHANGES = {
     "foreach": "the optimiser in foreach or fused kernels",
     "capture": "the step in one CUDA graph",
     "compile": "the network through torch.compile",
+    "apex": "SGD by NVIDIA apex's FusedSGD, in place of the recipe's optimiser",
 }
 """Every change, in the order of the ladder."""
 
@@ -36,6 +37,9 @@ BASES: dict[str, frozenset[str]] = {
 
 NEEDS = {"capture": "foreach"}
 """An optimiser that is told its learning rate by Python would be replayed with the rate of its capture."""
+
+EXCLUDES = {"apex": "capture"}
+"""For the same reason."""
 
 
 def parse_name(name: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -80,6 +84,9 @@ def scenario_changes(name: str, *, obstacles: Mapping[str, str], compiles: bool)
     for change, needed in NEEDS.items():
         if change in changes and needed not in changes:
             raise UsageError(f"scenario {name!r}: {change} needs {needed}; take both away, or neither")
+    for change, excluded in EXCLUDES.items():
+        if change in changes and excluded in changes:
+            raise UsageError(f"scenario {name!r}: {change} excludes {excluded}; take that away, -{excluded}")
     return frozenset(changes)
 
 
@@ -91,7 +98,9 @@ def plan_ladder(fast: frozenset[str], obstacles: Mapping[str, str]) -> tuple[Lad
     for change, description in CHANGES.items():
         pair = forwards.get(change)
         if pair is None and change not in obstacles:
-            pair = ("fast", f"fast+{change}")
+            excluded = EXCLUDES.get(change)
+            base = f"fast-{excluded}" if excluded in fast else "fast"
+            pair = (base, f"{base}+{change}")
         rungs.append(
             LadderRung(
                 change=change,

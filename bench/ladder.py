@@ -29,7 +29,7 @@ class Rung:
     backwards: Interval | None
     """As what is lost when it goes while the changes after it are there."""
     beyond: bool
-    """It is no part of `fast`, and was measured on top of it."""
+    """It is no part of `fast`, and was measured on top of it, or of what of it goes with the change."""
     paid: Paid
     missing: str | None
     """Why it was not to be measured, where it was not."""
@@ -87,7 +87,7 @@ def _rung(planned: LadderRung, plan: Plan, records: Sequence[Record], mode: Mode
         description=planned.description,
         forwards=forwards,
         backwards=backwards,
-        beyond=planned.forwards is not None and planned.forwards[0] == plan.contender,
+        beyond=planned.forwards is not None and planned.backwards is None,
         paid="not here" if planned.missing is not None else judge(found),
         missing=planned.missing,
     )

@@ -23,6 +23,7 @@ from pipelines.factory import default_workers, resolve_pipeline
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegTerms, plan_loss
+from vicreg_fast.training.apex import find_apex
 from vicreg_fast.training.optimizers import build_optimizer
 from vicreg_fast.training.step import LossFunction, recipe_loss
 
@@ -65,6 +66,8 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         precision = "bf16" if on_gpu else recipe.precision
     else:
         precision = "fp16" if on_gpu and base == "baseline" else "fp32"
+    if "apex" in changes:
+        recipe = recipe.replace(optimizer="apex-fusedsgd")
     changed = recipe.replace(
         pipeline="dali" if "dali" in changes else "torchvision",
         precision=precision,
@@ -75,7 +78,7 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
     )
     if changed.precision == "fp16" and not on_gpu:
         raise UsageError(f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or fp32")
-    closed_form, kernels = "fused_loss" in changes, "foreach" in changes
+    closed_form, kernels = "fused_loss" in changes, bool({"foreach", "apex"} & changes)
     if not kernels:
         require_per_parameter(recipe)
     width = recipe.expander_widths[-1]
@@ -118,6 +121,8 @@ def find_obstacles(changes: Collection[str], recipe: Recipe, device: torch.devic
         obstacles["capture"] = "the recipe has capture = 'off'"
     if (reason := compiler_obstacle(device.type)) is not None:
         obstacles["compile"] = reason
+    if (reason := _apex_obstacle(on_gpu)) is not None:
+        obstacles["apex"] = reason
     return {change: why for change, why in obstacles.items() if change in changes}
 
 
@@ -152,6 +157,12 @@ def official_with_terms(recipe: Recipe) -> LossFunction:
         return value, VICRegTerms(*([missing] * len(VICRegTerms._fields)))
 
     return loss
+
+
+def _apex_obstacle(on_gpu: bool) -> str | None:
+    if not on_gpu:
+        return "needs CUDA"
+    return None if find_apex() == "kernels" else "NVIDIA's apex is not here, or has no kernels"
 
 
 def _kernels(recipe: Recipe) -> str:

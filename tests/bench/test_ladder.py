@@ -7,7 +7,12 @@ from bench.compare import Interval
 from bench.ladder import Ladder, judge, read_ladder
 from bench.record import Mode, Plan, Throughput
 
-OBSTACLES = {"amp": "needs CUDA", "capture": "needs CUDA", "compile": "torch.compile finds no compiler"}
+OBSTACLES = {
+    "amp": "needs CUDA",
+    "capture": "needs CUDA",
+    "compile": "torch.compile finds no compiler",
+    "apex": "needs CUDA",
+}
 FACTORS = {"channels_last": 1.25, "dali": 2.0, "fused_loss": 1.0, "foreach": 0.9}
 NOISE = (1.0, 1.004, 0.996, 1.003, 0.997, 1.001)
 RUNGS = plan_ladder(BASES["fast"] - OBSTACLES.keys(), OBSTACLES)
@@ -77,6 +82,7 @@ def test_effects_are_those_that_were_put_in_both_ways() -> None:
         "foreach": "does not pay",
         "capture": "not here",
         "compile": "not here",
+        "apex": "not here",
     }
     assert rungs["amp"].missing == "needs CUDA"
     assert ladder.total is not None

@@ -90,15 +90,15 @@ def test_every_rung_can_be_built_and_says_what_it_is(monkeypatch: pytest.MonkeyP
             record = build_scenario(name, recipe, device).record
             assert record.name == name
             assert len(record.description) > 20
-    assert {rung.change for rung in recipe_ladder(recipe, CPU) if rung.missing} == {"amp", "capture"}
+    assert {rung.change for rung in recipe_ladder(recipe, CPU) if rung.missing} == {"amp", "capture", "apex"}
     half = recipe_ladder(recipe.replace(precision="bf16"), CPU)
-    assert {rung.change for rung in half if rung.missing} == {"capture"}
+    assert {rung.change for rung in half if rung.missing} == {"capture", "apex"}
 
 
 def test_a_machine_without_a_compiler_has_no_compiled_rung(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    compiled = recipe_ladder(load_recipe("smoke"), CPU)[-1]
-    assert (compiled.change, compiled.forwards) == ("compile", None)
+    compiled = next(rung for rung in recipe_ladder(load_recipe("smoke"), CPU) if rung.change == "compile")
+    assert compiled.forwards is None
     assert compiled.missing == "torch.compile finds no compiler"
 
 
@@ -141,3 +141,23 @@ def test_what_the_official_code_does_not_have_is_refused() -> None:
         build_scenario("baseline", load_recipe("smoke", ["optimizer=apex-fusedlamb"]), CPU)
     with pytest.raises(UsageError, match="fp16"):
         build_scenario("fast", load_recipe("smoke", ["precision=fp16"]), CPU)
+
+
+def test_apex_is_measured_beside_the_eager_step_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels are told the learning rate by Python, which a graph would keep. Another optimiser than the
+    recipe's, it says so."""
+    cuda, recipe = torch.device("cuda"), load_recipe("smoke", ["precision=bf16"])
+    for variable in ("CC", "CXX"):
+        monkeypatch.setenv(variable, "sh")
+    monkeypatch.setattr("bench.scenarios.find_apex", lambda: "kernels")
+    rung = recipe_ladder(recipe, cuda)[-1]
+    assert (rung.change, rung.backwards) == ("apex", None)
+    assert rung.forwards == ("fast-capture", "fast-capture+apex")
+    built = build_scenario(rung.forwards[1], recipe, cuda)
+    assert (built.recipe.optimizer, built.recipe.capture) == ("apex-fusedsgd", "off")
+    assert built.record.optimizer == "apex-fusedsgd, fused"
+    assert "in place of the recipe's optimiser" in built.record.description
+    with pytest.raises(UsageError, match="apex excludes capture"):
+        build_scenario("fast+apex", recipe, cuda)
+    monkeypatch.setattr("bench.scenarios.find_apex", lambda: "another")
+    assert "NVIDIA's apex is not here" in (recipe_ladder(recipe, cuda)[-1].missing or "")
