@@ -300,7 +300,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="apex-fusedsgd",
-        sentence="ResNet-50 compute only, fast with apex's FusedSGD",
+        sentence="ResNet-50 compute only, with apex's FusedSGD",
         part="ladder",
         quantity=RungGain(change="apex"),
         unit="×",

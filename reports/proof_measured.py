@@ -159,7 +159,8 @@ def _(quantity: RungGain, part: str, proof: ProofFolder) -> Found:
     effect = next((e for rung in rungs for e in (rung.forwards, rung.backwards) if e is not None), None)
     if effect is None:
         return Unmeasured(why="its scenarios have no common round")
-    return Measured(value=effect.estimate, interval=effect)
+    without, changed = planned[0].forwards or planned[0].backwards or ("", "")
+    return Measured(value=effect.estimate, interval=effect, note=f"{changed} beside {without}")
 
 
 @measure.register

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.ladder_record import LadderRung
 from bench.limits_record import TraceShares
 from reports.proof_judge import Proof, Row, judge_proof
 from reports.proof_measured import measure
@@ -180,6 +181,20 @@ def test_records_that_are_no_numbers_decide_nothing(tmp_path: Path) -> None:
     assert rows["fast-baseline"].verdict == rows["gpu-busy"].verdict == "not measured"
     assert "fast has no round end-to-end" in rows["fast-baseline"].why
     assert sum(problem.startswith("compare: ") for problem in proof.source.problems) == 8
+
+
+def test_a_rung_is_named_by_its_two_scenarios(tmp_path: Path) -> None:
+    pair = ("fast-capture", "fast-capture+apex")
+    rung = LadderRung(change="apex", description="FusedSGD", forwards=pair)
+    run = ProofRun(tmp_path)
+    ladder = run.run("ladder", *pair, baseline="plain", contender="fast", ladder=(rung,))
+    for name, rate in zip(pair, (1000.0, 1050.0), strict=True):
+        ladder.throughput(name, [rate * noise for noise in ROUNDS], "compute-only")
+    ladder.write()
+    row = judged(run.ended("ladder"))["apex-fusedsgd"]
+    assert row.verdict == "measured"
+    assert row.measured is not None
+    assert (row.measured.value, row.measured.note) == (pytest.approx(1.05), f"{pair[1]} beside {pair[0]}")
 
 
 def test_skipped_tests_are_not_passed_ones(tmp_path: Path) -> None:
