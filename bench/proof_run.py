@@ -19,6 +19,7 @@ from bench.proof_parts import Part
 from bench.proof_process import PartProcess
 from bench.proof_record import PartStatus, ProofPart, ProofPlan
 from bench.record import Environment, Record, RecordWriter, read_records
+from bench.record_base import without_folders
 from vicreg_fast.errors import RecordError, UsageError
 
 RECORDS = "records.jsonl"
@@ -271,4 +272,4 @@ def last_complaint(log: Path) -> str:
 
 def _tidy(text: str) -> str:
     """In one line, without the folders of paths: records travel."""
-    return re.sub(r"(?<![\w.])/\S*/", "", " ".join(text.split()))[:300]
+    return without_folders(" ".join(text.split()))[:300]

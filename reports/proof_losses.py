@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bench.compare import Interval
 from bench.loss_compare import Place, times_as_fast
-from bench.proof_claims import LossFloorShare, LossMemoryShare, LossSpeed, RankSpeed
+from bench.proof_quantities import LossFloorShare, LossMemoryShare, LossSpeed, RankSpeed
 from reports.limits import milliseconds
 from reports.loss_load import BASELINE
 from reports.loss_ranks import RankRow, rank_rows, standing_for_ours

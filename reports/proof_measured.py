@@ -7,7 +7,7 @@ from functools import singledispatch
 
 from bench.compare import Interval, throughput_ratio, unpaired_ratio
 from bench.ladder import read_ladder
-from bench.proof_claims import (
+from bench.proof_quantities import (
     BusyShare,
     FailedTests,
     LinearGain,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench.proof_claims import BusyShare, LossFloorShare, LossSpeed, Speed, SpeedRatio
+from bench.proof_quantities import BusyShare, LossFloorShare, LossSpeed, Speed, SpeedRatio
 from reports.kernels import loss_kernel_tables, trace_kernel_table
 from reports.limits import trace_table
 from reports.proof_judge import Proof, Row

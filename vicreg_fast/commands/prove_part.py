@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from unittest.mock import patch
 
 import click
 
@@ -109,8 +108,12 @@ def _forking_workers() -> Iterator[None]:
     from bench import comparison
     from pipelines import workers
 
-    with patch.object(comparison, "START_METHOD", "fork"), patch.object(workers, "START_METHOD", "fork"):
+    before = comparison.START_METHOD, workers.START_METHOD
+    comparison.START_METHOD = workers.START_METHOD = "fork"
+    try:
         yield
+    finally:
+        comparison.START_METHOD, workers.START_METHOD = before
 
 
 def _run(command: Command, words: tuple[str, ...], folder: Path) -> tuple[int, str]:
