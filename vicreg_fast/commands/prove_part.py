@@ -152,7 +152,7 @@ def _call(arguments: list[str]) -> int:
 
 
 class _Places:
-    """What stands for the placeholders of a command; images are drawn when they are first asked for."""
+    """What `{out}`, `{photos}` and `{small}` stand for; images are drawn when they are first asked for."""
 
     def __init__(self, job: PartJob, notes: list[str]) -> None:
         self._job = job
