@@ -43,7 +43,10 @@ def comparison(data: Path, **changes: object) -> Comparison:
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(tmp_path: Path) -> None:
+def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.comparison.START_METHOD", "forkserver")  # which has imported torch
     data = make_builtin_set(tmp_path / "set", train=24, test=10, size=(32, 32))
     writer = RecordWriter(tmp_path / "records.jsonl")
     loaders: list[psutil.Process] = []

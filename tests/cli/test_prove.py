@@ -19,6 +19,17 @@ def records(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["kind"] == kind]
 
 
+def compared_in_turn(timed: list[dict[str, Any]]) -> None:
+    """Two rounds of three scenarios: each in one process all the time, the second round in opposite order."""
+    assert len(timed) == 2 * 3 * 2
+    assert len({(record["scenario"], record["pid"]) for record in timed}) == 3
+    for mode in ("end-to-end", "compute-only"):
+        found = [record for record in timed if record["mode"] == mode]
+        order = ["baseline", "tuned-compile", "fast"]
+        assert [record["scenario"] for record in found] == order + order[::-1]
+        assert [record["position"] for record in found] == [0, 1, 2, 0, 1, 2]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a rehearsal is of a machine without a GPU")
@@ -63,6 +74,8 @@ def test_a_rehearsal_runs_every_part_and_is_not_run_twice(
     assert [scenario["name"] for scenario in compared["scenarios"]] == ["baseline", "tuned-compile", "fast"]
     assert {peak["scenario"] for peak in records(out / "memory", "memory")} == {"baseline", "fast"}
     assert records(out / "compare", "trace-shares")
+    compared_in_turn(records(out / "compare", "throughput"))
+    assert [len(records(out / "compare", kind)) for kind in ("memory", "step-work", "ceiling")] == [3, 3, 2]
     (ladder,) = records(out / "ladder", "plan")
     assert [rung["change"] for rung in ladder["ladder"]] == ["fused_loss"]
     for name in ("capture", "ladder", "cifar-r18"):

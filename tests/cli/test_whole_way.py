@@ -131,7 +131,10 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 
 @pytest.mark.slow
-def test_bench_makes_a_report(run_here: Run, images: Path, tmp_path: Path) -> None:
+def test_bench_makes_a_report(
+    run_here: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.comparison.START_METHOD", "forkserver")  # which has imported torch
     out = tmp_path / "bench"
     done = run_here(
         "bench", "--compare", "baseline", "--rounds", 2, "--seeds", 2, "--data", images, "--out", out,
