@@ -241,7 +241,7 @@ def test_the_page_escapes_what_records_hold_and_asks_for_nothing(tmp_path: Path)
 
 
 def test_files_from_before_these_records_are_still_reported(tmp_path: Path) -> None:
-    old = PUBLISHED / "loader.jsonl"
+    old = PUBLISHED / "loader-first.jsonl"
     assert choose_kind([old]).name == "a run of bench loader"
     report = load_loader_report([old])
     summary = LoaderSummary(report)
