@@ -4,7 +4,8 @@ A window is some steps between two moments at which the device has nothing left 
 first window of a measurement is discarded: the eager steps of one that is to be captured, and what makes the
 loader's queue other than it is in a long run. A loader that makes batches faster than they are used has a
 full queue then, and one that is slower an empty one. Timing steps that use up a full queue would show the
-slower loader as if it were none.
+slower loader as if it were none. Emptying it before every window would take the slowest loaders most of the
+time: so the workers of a loader that is not known to be the faster wait between measurements.
 """
 
 import math
@@ -18,6 +19,7 @@ from bench.energy import Meter
 from bench.idle import wait_until_idle
 from bench.record import Mode
 from pipelines.contract import ViewBatch
+from pipelines.pausing import PausedWorkers, pause_workers
 from vicreg_fast.training.loop import Trainer
 
 PREFETCHED_BATCHES_A_WORKER = 2
@@ -52,6 +54,9 @@ class StepTimer:
         self._batches = iter(trainer.views)
         self._workers = max(1, workers)
         self._starved: bool | None = None
+        self._paused: PausedWorkers | None = None
+        self._empty = False
+        """Whether the loader's queue is known to be."""
         self._step_done: torch.cuda.Event | None = None
         self._cached = self._next()
 
@@ -82,21 +87,36 @@ class StepTimer:
         joules = tuple(drawn) if self._meter is not None else ()
         return Windows(steps=steps, seconds=tuple(seconds), loader_wait_seconds=tuple(waits), joules=joules)
 
+    def rest(self) -> None:
+        """To be called after each measurement. A loader that is the faster goes on until its queue is full,
+        which `bench.idle` waits for. Any other waits as it is, until it is asked for a batch: its queue,
+        which the last measurement left empty, would take it longest to fill, and the next one as long to
+        empty."""
+        if self._starved is not False and self._paused is None:
+            self._paused = pause_workers()
+        self._empty = self._empty and self._paused is not None
+
+    def close(self) -> None:
+        """To be called before the trainer is closed: paused workers would not hear of it."""
+        self._resume()
+
     def prepare(self, mode: Mode) -> None:
         """Brings the step and the loader's queue to where they are in the middle of a long run. The loader
-        has to be idle, its queue full: a worker waits for that before it answers (`bench.idle`)."""
+        has to be at rest."""
         warm_up = self._trainer.train_step.steps_before_replay + 1
         if mode == "end-to-end" and self._starved is None:
             self._starved = self._is_starved(warm_up)
+            self.rest()
             if not self._starved:
                 wait_until_idle()
+        if mode == "compute-only" or (mode == "end-to-end" and self._starved):
+            self._steps(warm_up, "compute-only")  # a capture takes seconds, in which a queue would fill
         if mode == "loader-only" or (mode == "end-to-end" and self._starved):
             self._drain()
-        if mode == "compute-only":
-            self._steps(warm_up, mode)
-        elif mode == "end-to-end":
-            in_work = 1 if self._starved else math.ceil(self._workers / self._micro_batches)
-            self._steps(max(warm_up, in_work + 1), mode)
+        if mode == "end-to-end":
+            self._empty = bool(self._starved)
+            in_work = math.ceil(self._workers / self._micro_batches)
+            self._steps(2 if self._starved else max(warm_up, in_work + 1), mode)
 
     def step(self, mode: Mode) -> float:
         """One step; returns the seconds it waited for its batches."""
@@ -137,6 +157,9 @@ class StepTimer:
 
     def _drain(self) -> None:
         """Takes what the loader made ahead, and one more, which is made while we wait for it."""
+        if self._empty:
+            return
+        self._empty = True
         ahead = PREFETCHED_BATCHES_A_WORKER * self._workers + COPIED_AHEAD
         self._steps(math.ceil((ahead + 1) / self._micro_batches), "loader-only")
 
@@ -152,8 +175,14 @@ class StepTimer:
 
     def _next(self) -> list[ViewBatch]:
         """A step's micro-batches."""
+        self._resume()
         with record_function("pipeline"):
             return [next(self._batches) for _ in range(self._trainer.recipe.accumulate)]
+
+    def _resume(self) -> None:
+        if self._paused is not None:
+            self._paused.resume()
+            self._paused = None
 
     def _joules(self) -> float | None:
         return self._meter.joules() if self._meter is not None else None

@@ -39,7 +39,7 @@ def serve(connection: Connection, setup: Setup) -> None:
     worker = _Worker(setup, tell=lambda text: connection.send(Note(text=text)))
 
     def rest() -> None:
-        worker.release()
+        worker.rest()
         wait_until_idle()  # whoever is asked next has the cores to itself
 
     serve_orders(connection, worker.answer, rest)
@@ -85,12 +85,17 @@ class _Worker:
 
     def close(self) -> None:
         if self._timer is not None:
-            self._timer[0].close()
+            trainer, timer = self._timer
+            timer.close()
+            trainer.close()
             self._timer = None
 
-    def release(self) -> None:
-        """Where a GPU is crowded, gives back what torch keeps for later, the captured graph's memory with it:
-        the step is warmed up and captured anew before it is timed again."""
+    def rest(self) -> None:
+        """Leaves the device and the cores to others. Where a GPU is crowded, gives back what torch keeps for
+        later, the captured graph's memory with it: the step is warmed up and captured anew before it is timed
+        again."""
+        if self._timer is not None:
+            self._timer[1].rest()
         if self.setup.crowded and self.device.type == "cuda":
             if self._timer is not None:
                 self._timer[0].train_step.close()

@@ -7,6 +7,7 @@ import signal
 import threading
 from multiprocessing.context import BaseContext
 
+from pipelines.pausing import let_pause
 from vicreg_fast.errors import DataError
 
 WORKER_ENDED = (RuntimeError, ConnectionError, EOFError)
@@ -45,6 +46,7 @@ def prepare_worker(_: int) -> None:
     """For a worker's start. Ctrl-C, and a SIGTERM from a scheduler, reach the whole process group, and the
     parent alone decides what they mean: it may go on for a step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_pause()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the threads to come, too
     threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
     end_with_parent()

@@ -22,12 +22,16 @@ class Views:
     def __init__(self, seconds: float) -> None:
         self._made: queue.Queue[int] = queue.Queue(2 * WORKERS)
         self._ended = False
+        self._going = threading.Event()
+        self._going.set()
+        self.taken = 0
         self._thread = threading.Thread(target=self._make, args=(seconds,), daemon=True)
         self._thread.start()
 
     def _make(self, seconds: float) -> None:
         while not self._ended:
             time.sleep(seconds)
+            self._going.wait()
             while not self._ended:
                 with suppress(queue.Full):
                     self._made.put(0, timeout=0.05)
@@ -35,10 +39,24 @@ class Views:
 
     def __iter__(self) -> Iterator[int]:
         while True:
+            self.taken += 1
             yield self._made.get()
+
+    def pause(self) -> "Views":
+        """As `pause_workers`."""
+        self._going.clear()
+        return self
+
+    @property
+    def full(self) -> bool:
+        return self._made.full()
+
+    def resume(self) -> None:
+        self._going.set()
 
     def close(self) -> None:
         self._ended = True
+        self.resume()
         self._thread.join()
 
 
@@ -98,6 +116,41 @@ def test_a_fast_loader_makes_no_step_wait() -> None:
     run.views.close()
     assert run.train_step.rate == 0.0
     assert seconds < 1.3 * compute
+    assert waited < 0.1
+
+
+def test_a_slow_loader_that_waits_in_between_is_emptied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(made=0.060, used=0.005)
+    monkeypatch.setattr("bench.timing.pause_workers", run.views.pause)
+    timer = StepTimer(run, WORKERS)
+    time.sleep(0.2)
+    timer.rest()
+    timed(timer, "end-to-end")
+    for mode, spent in (("end-to-end", 2 + 8), ("compute-only", 0), ("loader-only", 8), ("end-to-end", 10)):
+        timer.rest()
+        time.sleep(0.3)  # in which it would make all that its queue holds
+        taken = run.views.taken
+        seconds, waited = timed(timer, mode)
+        assert run.views.taken - taken == spent
+        if mode == "end-to-end":
+            assert seconds > 0.055
+            assert waited > 0.5
+    timer.rest()
+    timer.close()
+    run.views.close()
+
+
+def test_a_fast_loader_goes_on_while_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(made=0.005, used=0.025)
+    monkeypatch.setattr("bench.timing.pause_workers", run.views.pause)
+    timer = StepTimer(run, WORKERS)
+    timer.rest()
+    timed(timer, "end-to-end")
+    timer.rest()
+    time.sleep(0.2)
+    assert run.views.full
+    _, waited = timed(timer, "end-to-end")
+    run.views.close()
     assert waited < 0.1
 
 
