@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.cache_flush import CacheFlush
 from bench.loss_gate import Gate
 from bench.loss_memory import followed_call
 from bench.loss_profile import profile_loss
@@ -38,6 +39,8 @@ class LossBench:
     """Of more than one, each shape is also timed as the share of one of them."""
     profile: bool = False
     """Whether each of ours is profiled after it was timed."""
+    cold: bool = False
+    """Whether the caches are flushed before each call that is timed; a rank's share is not timed then."""
 
     def record(self) -> LossComparison:
         return LossComparison(
@@ -48,6 +51,7 @@ class LossBench:
             phases=self.phases,
             pairs=self.pairs.most,
             threads=torch.get_num_threads(),
+            caches="cold" if self.cold else "warm",
             baseline=OFFICIAL,
             subjects=tuple(provider.record(why) for provider, why in self.providers),
         )
@@ -142,7 +146,8 @@ class LossBenchRun:
                 self.refused.append(f"{provider.name} at {shape}")
                 return None
             stage = "memory"
-            call = followed_call(loss, x, y)
+            # A replay holds what the capture allocated, and the capture is of the first call.
+            call = followed_call(provider.build() if provider.graphed else loss, x, y)
             self._write(
                 LossMemory(
                     provider=provider.name,
@@ -157,14 +162,15 @@ class LossBenchRun:
         except Exception as error:
             self._fail(provider.name, f"{stage}, {shape}", error)
             return None
-        return loss, call.seconds
+        return loss, 0.0 if provider.graphed else call.seconds
 
     def _time(
         self, losses: dict[str, LossFunction], roughly: dict[str, float], x: Tensor, y: Tensor, shape: str
     ) -> None:
         b = self.bench
         try:
-            samples = time_losses(losses, x, y, b.pairs, roughly)
+            flush = CacheFlush(b.device) if b.cold else None
+            samples = time_losses(losses, x, y, b.pairs, roughly, flush)
         except RuntimeError as error:
             self._fail(", ".join(losses), f"timing, {shape}", error)
             return

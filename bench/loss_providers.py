@@ -10,6 +10,7 @@ from importlib import metadata
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from bench.loss_record import LossSubject
 from bench.rival_losses import (
@@ -21,7 +22,7 @@ from bench.rival_losses import (
 )
 from bench.rivals import official_loss
 from vicreg_fast.errors import UsageError
-from vicreg_fast.loss import plan_loss, vicreg_loss
+from vicreg_fast.loss import GraphedLoss, graphed, plan_loss, vicreg_loss
 from vicreg_fast.loss.presets import require_name
 from vicreg_fast.loss.triton_support import TRITON_DTYPES, interpreting, triton_obstacle
 
@@ -53,6 +54,8 @@ class LossProvider:
     """Those it takes; None for any."""
     obstacle: Callable[[torch.device], str | None] = _no_obstacle
     """Why it cannot be measured on a device, in words; None where it can."""
+    graphed: bool = False
+    """Its first call captures what the others replay, and keeps the memory of it."""
 
     def record(self, obstacle: str | None) -> LossSubject:
         return LossSubject(
@@ -92,6 +95,24 @@ def _triton_obstacle(device: torch.device) -> str | None:
     if device.type == "cpu" and interpreting():
         return "Triton is interpreted, whose time says nothing; name it in --providers to run it all the same"
     return triton_obstacle(device.type)
+
+
+def _graph_obstacle(device: torch.device) -> str | None:
+    return None if device.type == "cuda" else "CUDA graphs need CUDA"
+
+
+class _Graphed:
+    """The loss as CUDA graphs, captured by the first call for views like its own."""
+
+    def __init__(self) -> None:
+        self._replay: GraphedLoss | None = None
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        if self._replay is None:
+            self._replay = graphed((x.shape[0], x.shape[1]), x.dtype, device=x.device)
+        loss = self._replay(x, y)
+        assert isinstance(loss, Tensor)
+        return loss
 
 
 def _ours(form: str, backend: str = "torch") -> LossProvider:
@@ -162,6 +183,16 @@ PROVIDERS: MappingProxyType[str, LossProvider] = MappingProxyType(
                 "deviation has no ε, as in its source",
             ),
             _ours("auto", "auto"),
+            LossProvider(
+                name="auto-graphed",
+                source="vicreg_fast.loss.graphed: forward and backward each one CUDA graph",
+                build=_Graphed,
+                ours=True,
+                form="auto",
+                backend="auto",
+                obstacle=_graph_obstacle,
+                graphed=True,
+            ),
             _ours("gram"),
             _ours("covariance"),
             _ours("gram", "triton"),

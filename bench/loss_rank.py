@@ -58,7 +58,7 @@ def time_rank(
         for provider in providers:
             if provider.name == OFFICIAL:
                 losses[OFFICIAL] = partial(_official, others)
-            elif provider.ours:
+            elif provider.ours and not provider.graphed:
                 plan = plan_loss(
                     n, n * world_size, d, dtype, device.type, world_size,
                     form=provider.form, backend=provider.backend,

@@ -45,6 +45,8 @@ class LossComparison(RecordBase):
     """The most at one shape; each timing holds as many as there were."""
     threads: int
     """Of torch on the CPU."""
+    caches: Literal["warm", "cold"] = "warm"
+    """Cold where they were flushed before each call that was timed."""
     baseline: str
     subjects: tuple[LossSubject, ...]
 

@@ -4,7 +4,8 @@ Every pair times each provider once, within a moment, in an order that alternate
 machine falls on all alike; what is reported is a ratio. A sample is a window of calls of `min_seconds` at
 least. On a CPU each call's two directions are timed by the clock. On CUDA they lie between events that are
 recorded in the stream, with one synchronisation at the window's end: launches run ahead where they can, and
-where they cannot the wait for them is part of the time. Calls follow one another, so caches are warm.
+where they cannot the wait for them is part of the time. Calls follow one another, so caches are warm, unless
+they are flushed before each call, outside of its time; on CUDA that hides the launches, too.
 """
 
 import math
@@ -12,12 +13,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from bench.cache_flush import CacheFlush
 from bench.loss_providers import LossProvider
 from bench.loss_record import PHASES, LossPhase, LossTiming
 from bench.rival_losses import LossFunction
@@ -93,12 +94,15 @@ def time_losses(
     y: Tensor,
     pairs: Pairs,
     roughly: Mapping[str, float] = MappingProxyType({}),
+    flush: CacheFlush | None = None,
 ) -> dict[str, Samples]:
-    """Samples of each loss on the views x and y, both (N, D) leaves that require a gradient, interleaved.
+    """Samples of each loss on the views x and y, both (N, D) leaves that require a gradient, interleaved;
+    with `flush`, each call with cold caches.
 
     Each loss has to have been called before; `roughly` is how many seconds a call took then, where that is
     known: one that is far longer than a window need not be tried again. Raises what a loss raises.
     """
+    flushing = _seconds_of(flush, x) if flush is not None else 0.0
     samples: dict[str, Samples] = {}
     warmed_up: set[str] = set()
     pair_seconds = 0.0
@@ -109,15 +113,16 @@ def time_losses(
         if once < pairs.min_seconds:
             once = sum(_window(loss, x, y, JUDGED)) / JUDGED
         samples[name] = Samples(calls=max(1, math.ceil(pairs.min_seconds / once)))
-        if once < CLEARLY_LONGER * pairs.min_seconds:
+        # Cold caches hold nothing of the loss before this one, either.
+        if flush is None and once < CLEARLY_LONGER * pairs.min_seconds:
             warmed_up.add(name)
-        pair_seconds += (samples[name].calls + (name in warmed_up)) * once
+        pair_seconds += (samples[name].calls + (name in warmed_up)) * (once + flushing)
     for pair in range(pairs.number(pair_seconds)):
         for name in samples if pair % 2 == 0 else reversed(samples):
             calls = samples[name].calls
             if name in warmed_up:  # or it would be charged for what the loss before it left in the caches
                 _window(losses[name], x, y, 1)
-            forward, backward = _window(losses[name], x, y, calls)
+            forward, backward = _window(losses[name], x, y, calls, flush)
             samples[name].forward.append(forward / calls)
             samples[name].backward.append(backward / calls)
     return samples
@@ -152,14 +157,32 @@ def timing_records(
     ]
 
 
-def _window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[float, float]:
+def _seconds_of(flush: CacheFlush, x: Tensor) -> float:
+    began = time.perf_counter()
+    for _ in range(2):  # the first write of memory takes longer
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
+        began = time.perf_counter()
+        flush()
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter() - began
+
+
+def _window(
+    loss: LossFunction, x: Tensor, y: Tensor, calls: int, flush: CacheFlush | None = None
+) -> tuple[float, float]:
     """Seconds of `calls` forwards and of their backwards."""
-    return (_cuda_window if x.device.type == "cuda" else _cpu_window)(loss, x, y, calls)
+    return (_cuda_window if x.device.type == "cuda" else _cpu_window)(loss, x, y, calls, flush)
 
 
-def _cpu_window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[float, float]:
+def _cpu_window(
+    loss: LossFunction, x: Tensor, y: Tensor, calls: int, flush: CacheFlush | None
+) -> tuple[float, float]:
     forward = backward = 0.0
     for _ in range(calls):
+        if flush is not None:
+            flush()
         began = time.perf_counter()
         value = loss(x, y)
         between = time.perf_counter()
@@ -170,15 +193,27 @@ def _cpu_window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[f
     return forward, backward
 
 
-def _cuda_window(loss: LossFunction, x: Tensor, y: Tensor, calls: int) -> tuple[float, float]:
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * calls + 1)]
+def _cuda_window(
+    loss: LossFunction, x: Tensor, y: Tensor, calls: int, flush: CacheFlush | None
+) -> tuple[float, float]:
+    """A call begins where the one before ended; after a flush, where that ended."""
+    ends, betweens, begins = (
+        [torch.cuda.Event(enable_timing=True) for _ in range(count)]
+        for count in (calls, calls, calls if flush is not None else 1)
+    )
     torch.cuda.synchronize(x.device)
-    events[0].record()
-    for call in range(calls):
+    if flush is None:
+        begins[0].record()
+        begins += ends[:-1]
+    for begin, between, end in zip(begins, betweens, ends, strict=True):
+        if flush is not None:
+            flush()
+            begin.record()
         value = loss(x, y)
-        events[2 * call + 1].record()
+        between.record()
         torch.autograd.grad(value, (x, y))
-        events[2 * call + 2].record()
+        end.record()
     torch.cuda.synchronize(x.device)
-    milliseconds = [a.elapsed_time(b) for a, b in pairwise(events)]
-    return sum(milliseconds[::2]) / 1e3, sum(milliseconds[1::2]) / 1e3
+    forward = sum(begin.elapsed_time(between) for begin, between in zip(begins, betweens, strict=True))
+    backward = sum(between.elapsed_time(end) for between, end in zip(betweens, ends, strict=True))
+    return forward / 1e3, backward / 1e3

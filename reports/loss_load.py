@@ -122,10 +122,13 @@ def load_loss_report(paths: Sequence[Path]) -> LossReport:
                 record = record.model_copy(update={"round": record.round + first}) if first else record
             records.append(record)
     environments = tuple(record for record in records if isinstance(record, Environment))
+    comparisons = tuple(record for record in records if isinstance(record, LossComparison))
+    if len({comparison.caches for comparison in comparisons}) > 1:
+        raise RecordError(f"{paths[-1]}: of these runs some had warm caches and some cold; report them apart")
     timed = [record for record in records if isinstance(record, LossTiming)]
     return LossReport(
         environments=environments,
-        comparisons=tuple(record for record in records if isinstance(record, LossComparison)),
+        comparisons=comparisons,
         gates=tuple(record for record in records if isinstance(record, LossGate)),
         timings=tuple(latest(timed, _key, _name, problems)),
         memories=tuple(record for record in records if isinstance(record, LossMemory)),

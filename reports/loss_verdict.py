@@ -180,6 +180,8 @@ def _floor_card(summary: LossSummary) -> Card | None:
 def _context(summary: LossSummary) -> list[str]:
     report = summary.report
     sentences = []
+    if any(comparison.caches == "cold" for comparison in report.comparisons):
+        sentences.append("The caches were flushed before each call that was timed.")
     if shares := _memory_shares(summary):
         least, label, ours, theirs = shares[0]
         sentence = f"Peak extra memory of ours is {times(least)} that of {BASELINE} at {label} "

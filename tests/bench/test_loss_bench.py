@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -135,11 +136,43 @@ def test_a_profiler_that_is_slow_to_begin_makes_no_window_shorter(monkeypatch: p
     assert all(timing.calls_per_sample > 1 for timing in _of(records, LossTiming))
 
 
+def test_a_graphs_memory_is_that_of_its_capture() -> None:
+    """What replays hold is allocated before them: the call that is followed has to be a first one."""
+
+    class Captures:
+        def __init__(self) -> None:
+            self.held: Tensor | None = None
+
+        def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+            if self.held is None:
+                self.held = torch.zeros(100_000)
+            return official_loss(x, y)
+
+    plain = LossProvider(name="plain", source="a test", build=Captures)
+    graph = replace(plain, name="graph", graphed=True)
+    run, records = _run((plain, None), (graph, None))
+    assert (run.refused, run.failed) == ([], [])
+    peaks = {m.provider: m.peak_bytes for m in _of(records, LossMemory)}
+    assert peaks["graph"] - peaks["plain"] == 400_000
+
+
+def test_caches_are_flushed_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    monkeypatch.setattr(loss_bench, "CacheFlush", lambda device: lambda: flushed.append(device))
+    _, records = _run((PROVIDERS["gram"], None))
+    assert records[0].caches == "warm"
+    assert not flushed
+    _, records = _run((PROVIDERS["gram"], None), cold=True)
+    assert records[0].caches == "cold"
+    assert len(flushed) == 2 + sum(t.calls_per_sample for t in _of(records, LossTiming)[:1]) * 2
+
+
 @pytest.mark.gpu
 def test_everything_is_measured_on_a_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    names = ("official", "solo-learn", "augwester", "auto", "gram", "covariance", "gram-triton")
+    names = ("official", "solo-learn", "augwester", "auto", "auto-graphed", "gram", "covariance")
+    names += ("gram-triton",)
     cuda, dtypes = torch.device("cuda"), (torch.float32, torch.bfloat16)
     run, records = _run(*choose_providers(names, cuda, dtypes), device=cuda, dtypes=dtypes)
     assert (run.refused, run.failed) == ([], [])

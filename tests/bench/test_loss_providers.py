@@ -1,6 +1,7 @@
 """What can be measured where, and what is said of the rest."""
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from bench import loss_providers
 from bench.loss_providers import PROVIDERS, LossProvider, choose_providers
 from vicreg_fast.errors import UsageError
+from vicreg_fast.loss import vicreg_loss
 from vicreg_fast.loss.triton_support import triton_obstacle
 
 CPU, FLOAT32 = torch.device("cpu"), (torch.float32,)
@@ -25,6 +27,24 @@ def test_every_provider_is_there_or_says_why_not(monkeypatch: pytest.MonkeyPatch
         assert obstacles[name] is None
     for name in ("gram-triton", "covariance-triton"):
         assert "CUDA" in str(obstacles[name]) or "not installed" in str(obstacles[name])
+
+
+def test_a_graph_is_captured_once_for_views_of_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = []
+
+    def capture(shape: tuple[int, int], dtype: torch.dtype, *, device: torch.device) -> Any:
+        captured.append((shape, dtype, device))
+        return vicreg_loss
+
+    monkeypatch.setattr(loss_providers, "graphed", capture)
+    provider = PROVIDERS["auto-graphed"]
+    assert provider.obstacle(CPU) == "CUDA graphs need CUDA"
+    assert provider.obstacle(torch.device("cuda")) is None
+    x, y = torch.randn(2, 8, 4)
+    loss = provider.build()
+    assert torch.equal(loss(x, y), vicreg_loss(x, y))
+    assert torch.equal(loss(x, y), vicreg_loss(x, y))
+    assert captured == [((8, 4), torch.float32, CPU)]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,16 @@ def headline(run: LossRun) -> str:
     return loss_verdict(run.report()).headline
 
 
+def test_cold_caches_are_said_and_not_mixed_with_warm_ones(new_run) -> None:
+    warm, cold = new_run("official", "auto").timed(OURS), new_run("official", "auto").timed(OURS)
+    cold.records[0] = cold.records[0].model_copy(update={"caches": "cold"})
+    said = "The caches were flushed before each call that was timed."
+    assert said in loss_verdict(cold.report()).context
+    assert said not in loss_verdict(warm.report()).context
+    with pytest.raises(RecordError, match="report them apart"):
+        load_loss_report([warm.file, cold.file])
+
+
 def test_the_headline_is_the_fastest_everywhere_with_the_nearest_rival(full_run) -> None:
     said = loss_verdict(full_run.report())
     assert said.headline == (

@@ -73,8 +73,8 @@ def _shape(text: str) -> tuple[int, int]:
     type=_Names("providers"),
     metavar="NAME,...",
     help="Of official, official-compiled, lightly (pip install 'vicreg-fast[rivals]'), stable-pretraining "
-    "(vicreg-fast[rivals-all]), solo-learn, augwester, auto, gram, covariance, gram-triton, "
-    "covariance-triton.  [default: every one that can run here]",
+    "(vicreg-fast[rivals-all]), solo-learn, augwester, auto, auto-graphed, gram, covariance, "
+    "gram-triton, covariance-triton.  [default: every one that can run here]",
 )
 @click.option(
     "--dtype",
@@ -108,6 +108,7 @@ def _shape(text: str) -> tuple[int, int]:
 @click.option(
     "--profile", is_flag=True, help="Then profile each of ours: kernel times and gaps, into the records."
 )
+@click.option("--cold", is_flag=True, help="Flush the caches before each call that is timed.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
 @click.option(
     "--static",
@@ -127,6 +128,7 @@ def loss(
     pairs: int | None,
     ranks: int,
     profile: bool,
+    cold: bool,
     threads: int | None,
     static: bool,
     update: bool,
@@ -153,6 +155,7 @@ def loss(
             providers=providers,
             ranks=ranks > 1,
             profile=profile,
+            cold=cold,
             static=static,
             update=update,
         )
@@ -167,6 +170,8 @@ def loss(
         raise UsageError("--update goes with --static: it writes the kernels' record anew")
     if quick and shapes:
         raise UsageError("--quick and --shapes exclude each other")
+    if cold and ranks > 1:
+        raise UsageError("--cold and --ranks exclude each other: a rank's share is timed with warm caches")
     folder = common.new_records_folder(out, "loss")
     # Read when torch loads its profiler, which else calls a machine without a GPU an error.
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
@@ -190,6 +195,7 @@ def loss(
         command=common.command_line(),
         ranks=ranks,
         profile=profile,
+        cold=cold,
     )
     _run(bench, folder)
 
