@@ -58,11 +58,11 @@ def full_parts(machine: Machine) -> tuple[Part, ...]:
             commands=(
                 bench(
                     "--compare fast-capture --metrics throughput --modes compute-only "
-                    f"{SIX_ROUNDS} --steps 10 --trace {R50}"
+                    f"{SIX_ROUNDS} --steps 6 --trace {R50}"
                 ),
             ),
-            # 6 rounds of two scenarios, each 4 steps to warm up and 10 timed: 34 s; the traces 6 s.
-            seconds=START + 40,
+            # 6 rounds of two scenarios, each 4 steps to warm up and 6 timed: 24 s; the traces 6 s.
+            seconds=START + 30,
         ),
         Part(
             name="dali",
@@ -85,7 +85,8 @@ def full_parts(machine: Machine) -> tuple[Part, ...]:
                     f"{R50}"
                 ),
             ),
-            # Some 12 scenarios: the first batch of each loader 6 s, then 2 rounds of 8 steps of 0.3 s.
+            # Some 12 scenarios: the first batch of each loader 6 s, then 2 rounds of 8 steps of 0.3 s. The
+            # loader waits from then on.
             seconds=START + COMPILE + 130,
             note=without(machine, "apex", "apex"),
         ),
@@ -97,15 +98,17 @@ def full_parts(machine: Machine) -> tuple[Part, ...]:
                     f"{SIX_ROUNDS} --steps 40 --trace {CIFAR} --data {{small}} --out {{out}}"
                 ),
             ),
-            # Of a round: two modes of three scenarios, 50 steps of 25 ms each, and 1 s of a slow loader.
+            # Of a round: two modes of three scenarios, 50 steps of 25 ms each. Before the first, 2 s a loader
+            # to find out that it is the slower one.
             seconds=START + COMPILE + 60,
             note=no_tuned,
         ),
         Part(
             name="memory",
             commands=(bench(f"--compare baseline --metrics memory {R50}"),),
-            # The authors' loader is filled and emptied twice before the first window: 132 batches of 256.
-            seconds=START + 55,
+            # The authors' loader has 66 batches of 256 to make: the first, what it made ahead, a turn of 16
+            # workers to find out how fast it is, and a window; 21 s.
+            seconds=START + 30,
         ),
         Part(
             name="cifar10",
@@ -119,36 +122,36 @@ def full_parts(machine: Machine) -> tuple[Part, ...]:
 def _loss(machine: Machine) -> Part:
     """Where nothing can be compiled for the GPU, without what needs it."""
     lacking = [need for need in ("triton", "compiler") if need in machine.obstacles]
-    losses = "official,auto,gram" if lacking else "official,official-compiled,auto,gram,gram-triton"
+    losses = "official,auto,auto-graphed,gram"
+    if not lacking:
+        losses = "official,official-compiled,auto,auto-graphed,gram,gram-triton"
+    shapes = "--shapes 256x8192,2048x8192 --dtype bfloat16"
     return Part(
         name="loss",
         commands=(
-            bench(
-                "loss --shapes 256x8192,2048x8192 --dtype bfloat16 "
-                f"--providers {losses} --ranks 8 --profile --out {{out}}"
-            ),
+            bench(f"loss {shapes} --providers {losses} --ranks 8 --profile --out {{out}}"),
+            bench(f"loss {shapes} --providers official,auto --pairs 10 --cold --out {{out}}/cold"),
         ),
-        # Compiling and tuning 20 s a shape; 30 pairs of five losses in windows of 10 ms, 2 s a shape, and as
-        # much for a rank's share.
-        seconds=65,
+        # Compiling and tuning 20 s a shape; 30 pairs of six losses in windows of 10 ms, 2 s a shape, and as
+        # much for a rank's share. With cold caches 5 s.
+        seconds=70,
         note=without(machine, "compiled losses", lacking[0]) if lacking else "",
     )
 
 
 def _compare(rivals: str, note: str) -> Part:
-    """Without its memory, which would take two minutes more of the authors' loader: see the part for that."""
+    """Without its memory, which the part for that measures."""
     return Part(
         name="compare",
         commands=(
             bench(
                 f"--compare {rivals} --metrics throughput --modes end-to-end,compute-only "
-                f"{SIX_ROUNDS} --steps 10 --trace {R50}"
+                f"{SIX_ROUNDS} --steps 8 --trace {R50}"
             ),
         ),
-        # An end-to-end window behind the authors' loader waits for 82 batches of 256 (of 16 workers two each
-        # to fill the queue, two to empty it, one to time), 26 s: 6 rounds of two such scenarios take 315 s.
-        # What else there is of a round takes 15 s. Before the first 16 s each to find out that the loader is
-        # slower than the step, after the last the traces.
-        seconds=START + COMPILE + 315 + 90 + 32 + 8,
+        # An end-to-end window behind the authors' loader takes 18 of its batches, 6 s, and a step or two
+        # before them: 6 rounds of two such scenarios 85 s. What else there is of a round takes 13 s. Before
+        # the first 16 s each to find out that the loader is slower than the step, after the last the traces.
+        seconds=START + COMPILE + 85 + 78 + 32 + 8,
         note=note,
     )

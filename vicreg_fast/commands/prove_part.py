@@ -6,17 +6,23 @@ Called by `bench.proof_process` in a process that a fork server made; nothing he
 
 import importlib
 import importlib.util
+import shutil
 import sys
+import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.proof_parts import Command, Machine
 from bench.proof_run import PartEnd, PartJob
 from vicreg_fast.errors import VICRegFastError
+
+if TYPE_CHECKING:
+    from pipelines.manifest import Split
 
 PHOTOS, PHOTO_SIZE = 2048, (500, 375)
 """Eight batches of 256; drawn at some 15 ms a core, they are there within seconds on 16 cores."""
@@ -84,8 +90,13 @@ def run_part(job: PartJob) -> PartEnd:
         import torch
 
         torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="vicreg-fast-proof-") as scratch:
+        return _run_commands(job, Path(scratch))
+
+
+def _run_commands(job: PartJob, scratch: Path) -> PartEnd:
     notes: list[str] = []
-    places = _Places(job, notes)
+    places = _Places(job, notes, scratch)
     for command in job.part.commands:
         print(f"$ {command.shown()}", flush=True)
         words = tuple(places.fill(word) for word in command.words)
@@ -154,9 +165,10 @@ def _call(arguments: list[str]) -> int:
 class _Places:
     """What `{out}`, `{photos}` and `{small}` stand for; images are drawn when they are first asked for."""
 
-    def __init__(self, job: PartJob, notes: list[str]) -> None:
+    def __init__(self, job: PartJob, notes: list[str], scratch: Path) -> None:
         self._job = job
         self._notes = notes
+        self._scratch = scratch
         self._small: Path | None = None
 
     def fill(self, word: str) -> str:
@@ -176,11 +188,29 @@ class _Places:
             from pipelines.builtin_set import builtin_set
 
             self._small = self._job.data
+            train, test = SMALL[self._job.rehearsal]
             if self._small is None:
-                train, test = SMALL[self._job.rehearsal]
                 self._small = builtin_set(train=train, test=test, size=(32, 32))
                 self._notes.append("on the built-in images of 32×32: no --data")
+            elif self._job.rehearsal:
+                _copy_some(self._small, self._scratch, {"train": train, "test": test})
+                self._small = self._scratch
+                self._notes.append(f"on {train} training and {test} test images of --data at most")
         return self._small
+
+
+def _copy_some(data: Path, into: Path, wanted: Mapping["Split", int]) -> None:
+    """Copies so many images of each split, evenly from all, with their folders."""
+    from pipelines.manifest import load_manifest
+
+    for split, most in wanted.items():
+        manifest = load_manifest(data, split=split)
+        count = min(most, len(manifest))
+        for number in range(count):
+            name = manifest.files[number * len(manifest) // count]
+            to = into / split / name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(manifest.root / name, to)
 
 
 __all__ = ["repository", "run_part", "survey"]
