@@ -29,6 +29,8 @@ CLEARLY_LONGER = 50
 """Times a window that a call took, from which one call is a window and none comes before it."""
 JUDGED = 3
 """Calls by which the length of a window is judged, where one call does not fill it."""
+MOST_FLUSHING = 10
+"""Times a window that its flushes may take: of a CPU, they take longer than many calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,10 @@ def time_losses(
             once = sum(_window(loss, x, y, 1))
         if once < pairs.min_seconds:
             once = sum(_window(loss, x, y, JUDGED)) / JUDGED
-        samples[name] = Samples(calls=max(1, math.ceil(pairs.min_seconds / once)))
+        calls = math.ceil(pairs.min_seconds / once)
+        if flushing > 0:
+            calls = min(calls, int(MOST_FLUSHING * pairs.min_seconds / flushing))
+        samples[name] = Samples(calls=max(1, calls))
         # Cold caches hold nothing of the loss before this one, either.
         if flush is None and once < CLEARLY_LONGER * pairs.min_seconds:
             warmed_up.add(name)

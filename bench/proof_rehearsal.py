@@ -42,6 +42,7 @@ def rehearsal_parts(machine: Machine) -> tuple[Part, ...]:
                     "loss --shapes 16x32,32x64 --pairs 6 --providers official,auto,gram --ranks 8 --profile "
                     "--out {out}"
                 ),
+                bench("loss --shapes 16x32 --pairs 6 --providers official,auto --cold --out {out}/cold"),
             ),
             seconds=8,
             note=NOT_COMPILED,

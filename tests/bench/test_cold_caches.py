@@ -51,6 +51,16 @@ def test_flushes_count_among_what_pairs_are_afforded() -> None:
     assert 10 <= len(samples.forward) <= 15
 
 
+def test_a_slow_flush_makes_a_window_of_few_calls() -> None:
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return (x * y).sum()
+
+    views = draw_views(3, 4, torch.float32, CPU)
+    (warm,) = time_losses({"a": loss}, *views, Pairs(most=1, min_seconds=0.005)).values()
+    (cold,) = time_losses({"a": loss}, *views, Pairs(most=1, min_seconds=0.005), flush=Flush([])).values()
+    assert cold.calls <= 2 < warm.calls
+
+
 def test_more_is_written_than_the_caches_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, size in enumerate(("48K", "2048K", "320M")):
         (tmp_path / f"index{number}").mkdir()

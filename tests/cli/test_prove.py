@@ -70,6 +70,7 @@ def test_a_rehearsal_runs_every_part_and_is_not_run_twice(
     assert {(timing["provider"], timing["world_size"]) for timing in ranks} == {
         ("official", 8), ("auto", 8), ("gram", 8)
     }  # fmt: skip
+    assert [cold["caches"] for cold in records(out / "loss" / "cold", "loss-comparison")] == ["cold"]
     (compared,) = records(out / "compare", "plan")
     assert [scenario["name"] for scenario in compared["scenarios"]] == ["baseline", "tuned-compile", "fast"]
     assert {peak["scenario"] for peak in records(out / "memory", "memory")} == {"baseline", "fast"}
