@@ -29,17 +29,16 @@ class PausedWorkers:
 
 
 def pause_workers() -> PausedWorkers | None:
-    """Makes every loader worker of this process wait, until its `resume`.
+    """Makes every loader worker of this process wait, until its `resume`; None where there are none.
 
-    None, with nothing paused, where there are no workers, or where one of them has not started yet.
+    One that has not started yet goes on, as does every other process that this one started.
     """
-    pids = [process.pid for process in multiprocessing.active_children() if process.pid is not None]
-    if not pids or not all(_can_pause(pid) for pid in pids):
-        return None
+    started = [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+    pids = [pid for pid in started if _can_pause(pid)]
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, PAUSE)
-    return PausedWorkers(pids)
+    return PausedWorkers(pids) if pids else None
 
 
 def let_pause() -> None:
