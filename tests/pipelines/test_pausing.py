@@ -97,6 +97,8 @@ def test_what_is_no_worker_is_not_paused() -> None:
     assert paused is None or another.pid not in paused.pids
     time.sleep(0.1)
     assert another.is_alive()
+    if paused is not None:
+        paused.resume()
     another.kill()
     another.join()
 
