@@ -19,7 +19,7 @@ from torchvision import transforms
 from pipelines.contract import ViewBatch
 from pipelines.manifest import Manifest
 from pipelines.spec import AUGMENTATIONS, ViewSpec
-from pipelines.workers import WORKER_ENDED, prepare_worker, worker_context, worker_ended
+from pipelines.workers import WORKER_ENDED, worker_context, worker_ended, worker_start
 from vicreg_fast.model.normalize import MEAN, STD
 
 StockDecoder = Literal["pil", "pil-draft"]
@@ -118,7 +118,7 @@ class RivalViews:
             sampler=_Endless(images),
             batch_size=batch_size,
             num_workers=workers,
-            worker_init_fn=prepare_worker,
+            worker_init_fn=worker_start(),
             multiprocessing_context=worker_context(workers),
             pin_memory=self._device.type == "cuda",
         )

@@ -19,7 +19,7 @@ from bench.energy import Meter
 from bench.idle import wait_until_idle
 from bench.record import Mode
 from pipelines.contract import ViewBatch
-from pipelines.pausing import PausedWorkers, pause_workers
+from pipelines.pausing import pause_workers, resume_workers
 from vicreg_fast.training.loop import Trainer
 
 PREFETCHED_BATCHES_A_WORKER = 2
@@ -54,7 +54,7 @@ class StepTimer:
         self._batches = iter(trainer.views)
         self._workers = max(1, workers)
         self._starved: bool | None = None
-        self._paused: PausedWorkers | None = None
+        self._paused = False
         self._empty = False
         """Whether the loader's queue is known to be."""
         self._step_done: torch.cuda.Event | None = None
@@ -92,9 +92,9 @@ class StepTimer:
         which `bench.idle` waits for. Any other waits as it is, until it is asked for a batch: its queue,
         which the last measurement left empty, would take it longest to fill, and the next one as long to
         empty."""
-        if self._starved is not False and self._paused is None:
+        if self._starved is not False and not self._paused:
             self._paused = pause_workers()
-        self._empty = self._empty and self._paused is not None
+        self._empty = self._empty and self._paused
 
     def close(self) -> None:
         """To be called before the trainer is closed: paused workers would not hear of it."""
@@ -180,9 +180,9 @@ class StepTimer:
             return [next(self._batches) for _ in range(self._trainer.recipe.accumulate)]
 
     def _resume(self) -> None:
-        if self._paused is not None:
-            self._paused.resume()
-            self._paused = None
+        if self._paused:
+            resume_workers()
+            self._paused = False
 
     def _joules(self) -> float | None:
         return self._meter.joules() if self._meter is not None else None

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipelines.image_check import READ_ERRORS, decode_rgb
 from pipelines.manifest import Manifest
 from pipelines.torchvision_views import Failure, undecodable
-from pipelines.workers import prepare_worker, worker_context
+from pipelines.workers import worker_context, worker_start
 
 SMALL = 64
 """Up to this side, in pixels, images are taken whole: sets of 32-pixel images have no border to crop away."""
@@ -69,7 +69,7 @@ class _EvalBatches:
             batch_size=batch_size,
             num_workers=workers,
             collate_fn=_collated,
-            worker_init_fn=prepare_worker,
+            worker_init_fn=worker_start(),
             multiprocessing_context=worker_context(workers),
             generator=torch.Generator().manual_seed(0),  # else each iterator would draw from the global one
         )

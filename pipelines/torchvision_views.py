@@ -21,7 +21,7 @@ from pipelines.position import Position
 from pipelines.sampling import batches_in_epoch, epoch_order, sample_generator
 from pipelines.spec import AUGMENTATIONS, ViewParameters
 from pipelines.transfer import SideStream, copied_ahead
-from pipelines.workers import WORKER_ENDED, prepare_worker, worker_context, worker_ended
+from pipelines.workers import WORKER_ENDED, worker_context, worker_ended, worker_start
 from vicreg_fast.errors import DataError
 
 PREFETCH = 2
@@ -163,7 +163,7 @@ class TorchvisionViews:
             sampler=_Keys(self),
             num_workers=workers,
             collate_fn=as_is,
-            worker_init_fn=prepare_worker,
+            worker_init_fn=worker_start(),
             multiprocessing_context=worker_context(workers),
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers > 0 else None,

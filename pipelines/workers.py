@@ -5,9 +5,12 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import BaseContext
+from typing import Any
 
-from pipelines.pausing import let_pause
+from pipelines.pausing import let_pause, this_gate
 from vicreg_fast.errors import DataError
 
 WORKER_ENDED = (RuntimeError, ConnectionError, EOFError)
@@ -42,11 +45,16 @@ def worker_ended(error: BaseException) -> DataError:
     )
 
 
-def prepare_worker(_: int) -> None:
-    """For a worker's start. Ctrl-C, and a SIGTERM from a scheduler, reach the whole process group, and the
+def worker_start() -> Callable[[int], None]:
+    """What a DataLoader is to call at the start of each worker."""
+    return partial(_prepare, this_gate())
+
+
+def _prepare(gate: Any, _number: int) -> None:
+    """Ctrl-C, and a SIGTERM from a scheduler, reach the whole process group, and the
     parent alone decides what they mean: it may go on for a step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    let_pause()
+    let_pause(gate)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the threads to come, too
     threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
     end_with_parent()

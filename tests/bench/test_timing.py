@@ -42,10 +42,10 @@ class Views:
             self.taken += 1
             yield self._made.get()
 
-    def pause(self) -> "Views":
+    def pause(self) -> bool:
         """As `pause_workers`."""
         self._going.clear()
-        return self
+        return True
 
     @property
     def full(self) -> bool:
@@ -122,6 +122,7 @@ def test_a_fast_loader_makes_no_step_wait() -> None:
 def test_a_slow_loader_that_waits_in_between_is_emptied_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer(made=0.060, used=0.005)
     monkeypatch.setattr("bench.timing.pause_workers", run.views.pause)
+    monkeypatch.setattr("bench.timing.resume_workers", run.views.resume)
     timer = StepTimer(run, WORKERS)
     time.sleep(0.2)
     timer.rest()
@@ -143,6 +144,7 @@ def test_a_slow_loader_that_waits_in_between_is_emptied_once(monkeypatch: pytest
 def test_a_fast_loader_goes_on_while_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer(made=0.005, used=0.025)
     monkeypatch.setattr("bench.timing.pause_workers", run.views.pause)
+    monkeypatch.setattr("bench.timing.resume_workers", run.views.resume)
     timer = StepTimer(run, WORKERS)
     timer.rest()
     timed(timer, "end-to-end")
