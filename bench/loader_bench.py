@@ -135,9 +135,9 @@ class LoaderBenchRun:
     def __enter__(self) -> "LoaderBenchRun":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._process is not None:
-            self._process.tell_to_end(at_once=False)
+            self._process.tell_to_end(at_once=kind is not None)
             self._process.close()
 
 
