@@ -27,7 +27,8 @@ CIFAR = "--recipe cifar10-r18"
 SIX_ROUNDS = "--rounds 6 --windows 1"
 """The fewest that give a verdict."""
 GPU_TESTS = (
-    "tests/loss tests/training tests/pipelines tests/bench/test_limits.py tests/bench/test_loss_bench.py"
+    "tests/loss tests/training tests/pipelines tests/bench/test_cold_caches.py tests/bench/test_limits.py "
+    "tests/bench/test_loss_bench.py"
 )
 """Where tests marked `gpu` are: to collect all the others takes longer than to run these."""
 

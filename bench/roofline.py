@@ -26,6 +26,10 @@ from bench.loss_record import Ceiling, LossFloor, LossPhase
 
 VIEWS = 2
 REPEATS = 7
+PRODUCT_SECONDS = 0.05
+"""That one product takes at least, by which a ceiling is measured."""
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
+"""Of one copy: many times what a cache holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +69,12 @@ def loss_floor(n: int, d: int, phase: LossPhase, dtype: torch.dtype, ceiling: Ce
 
 
 def measure_ceiling(
-    dtype: torch.dtype, device: torch.device, *, seconds: float = 0.05, copied_bytes: int | None = None
+    dtype: torch.dtype, device: torch.device, *, seconds: float | None = None, copied_bytes: int | None = None
 ) -> Ceiling:
     """The best of several products of square matrices, doubled in size until one takes `seconds`, and of
-    several copies of `copied_bytes` (by default 256 MiB, on CUDA 1 GiB).
+    several copies of `copied_bytes`; by default PRODUCT_SECONDS and COPIED_BYTES.
     """
+    seconds = PRODUCT_SECONDS if seconds is None else seconds
     size = 256 if device.type == "cpu" else 4096
     while True:
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -78,7 +83,7 @@ def measure_ceiling(
             break
         size *= 2
     flops = 2 * size**3 / took
-    count = copied_bytes or (2**28 if device.type == "cpu" else 2**30)
+    count = copied_bytes or COPIED_BYTES[device.type]
     source = torch.ones(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     took = _best(partial(target.copy_, source), device)

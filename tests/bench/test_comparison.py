@@ -42,7 +42,14 @@ def comparison(data: Path, **changes: object) -> Comparison:
     return Comparison(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def no_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of no account here, and their measurement takes a while."""
+    monkeypatch.setattr("bench.comparison.measure_ceilings", lambda *_: [])
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_ceilings")
 def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,12 +84,6 @@ def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(
 def rounds_of(records: list[Record]) -> dict[str, set[int]]:
     timed = [record for record in records if isinstance(record, Throughput)]
     return {name: {r.round for r in timed if r.scenario == name} for name in {r.scenario for r in timed}}
-
-
-@pytest.fixture
-def no_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of no account here, and their measurement takes a while."""
-    monkeypatch.setattr("bench.comparison.measure_ceilings", lambda *_: [])
 
 
 @pytest.mark.usefixtures("no_ceilings")

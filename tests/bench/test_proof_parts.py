@@ -1,10 +1,12 @@
 """The parts of a proof as data: on every machine the same names, and commands that the command line knows."""
 
 import shlex
+from pathlib import Path
 
 import click
 import pytest
 
+from bench.proof_full import GPU_TESTS
 from bench.proof_parts import PART_NAMES, Command, Machine, Part, plan_parts
 from vicreg_fast.cli import cli
 from vicreg_fast.config import load_recipe
@@ -45,6 +47,15 @@ def test_every_command_can_be_typed(machine: Machine) -> None:
             if context.params.get("recipe_name"):
                 load_recipe(context.params["recipe_name"], settings)
             assert "{" not in command.shown()
+
+
+def test_every_test_marked_gpu_is_run() -> None:
+    root = Path(__file__).parents[2]
+    asked = [root / place for place in GPU_TESTS.split()]
+    others = (file for file in root.glob("tests/**/*.py") if file != Path(__file__))
+    marked = [file for file in others if "mark.gpu" in file.read_text("utf-8")]
+    assert len(marked) >= 10
+    assert [file for file in marked if not any(file.is_relative_to(place) for place in asked)] == []
 
 
 def _parsed(words: list[str]) -> click.Context:

@@ -135,6 +135,7 @@ def test_bench_makes_a_report(
     run_here: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.comparison.START_METHOD", "forkserver")  # which has imported torch
+    monkeypatch.setattr("bench.roofline.PRODUCT_SECONDS", 1e-3)
     out = tmp_path / "bench"
     done = run_here(
         "bench", "--compare", "baseline", "--rounds", 2, "--seeds", 2, "--data", images, "--out", out,

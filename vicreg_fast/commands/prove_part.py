@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import click
 
@@ -102,7 +103,7 @@ def _run_commands(job: PartJob, scratch: Path) -> PartEnd:
         words = tuple(places.fill(word) for word in command.words)
         # Pretraining itself has threads of DALI.
         forks = job.rehearsal and words[1] == "bench"
-        with _forking_workers() if forks else nullcontext():
+        with _toys() if forks else nullcontext():
             code, said = _run(command, words, job.folder)
         sys.stdout.flush()
         if said:
@@ -113,18 +114,20 @@ def _run_commands(job: PartJob, scratch: Path) -> PartEnd:
 
 
 @contextmanager
-def _forking_workers() -> Iterator[None]:
-    """What is started within takes no import of torch. For a rehearsal: this process has one thread of torch,
-    and none of DALI or CUDA, which a fork would not survive."""
-    from bench import comparison
+def _toys() -> Iterator[None]:
+    """For a rehearsal: what is started within takes no import of torch, and ceilings are those of small
+    products and copies. A process that forks has one thread of torch here, and none of DALI or CUDA, which
+    would not survive it."""
+    from bench import comparison, roofline
     from pipelines import workers
 
-    before = comparison.START_METHOD, workers.START_METHOD
-    comparison.START_METHOD = workers.START_METHOD = "fork"
-    try:
+    with (
+        patch.object(comparison, "START_METHOD", "fork"),
+        patch.object(workers, "START_METHOD", "fork"),
+        patch.object(roofline, "PRODUCT_SECONDS", 1e-3),
+        patch.object(roofline, "COPIED_BYTES", dict.fromkeys(roofline.COPIED_BYTES, 2**22)),
+    ):
         yield
-    finally:
-        comparison.START_METHOD, workers.START_METHOD = before
 
 
 def _run(command: Command, words: tuple[str, ...], folder: Path) -> tuple[int, str]:
