@@ -19,6 +19,8 @@ WORKER_ENDED = (RuntimeError, ConnectionError, EOFError)
 
 START_METHOD = "forkserver"
 """How they start. A process with one thread may have them forked, which takes no import of torch."""
+PRELOADED = ("pipelines.torchvision_views", "pipelines.eval_images")
+"""What their fork server has imported."""
 
 
 def worker_context(workers: int) -> BaseContext | None:
@@ -32,7 +34,7 @@ def worker_context(workers: int) -> BaseContext | None:
     context = multiprocessing.get_context(START_METHOD)
     if START_METHOD != "forkserver":
         return context
-    context.set_forkserver_preload(["pipelines.torchvision_views", "pipelines.eval_images"])
+    context.set_forkserver_preload(list(PRELOADED))
     return context
 
 
@@ -51,8 +53,8 @@ def worker_start() -> Callable[[int], None]:
 
 
 def _prepare(gate: Any, _number: int) -> None:
-    """Ctrl-C, and a SIGTERM from a scheduler, reach the whole process group, and the
-    parent alone decides what they mean: it may go on for a step."""
+    """Ctrl-C, and a SIGTERM from a scheduler, reach the whole process group, and the parent alone decides
+    what they mean: it may go on for a step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     let_pause(gate)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the threads to come, too

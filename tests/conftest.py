@@ -4,13 +4,17 @@ Without a GPU, Triton interprets its kernels: said before anything imports Trito
 decorated when it is imported.
 """
 
+import multiprocessing
 import os
 
 import pytest
 import torch
 
+from pipelines.workers import PRELOADED
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+multiprocessing.set_forkserver_preload(list(PRELOADED))  # whichever test starts the server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

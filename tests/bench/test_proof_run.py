@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bench.proof_parts import Command, Part
-from bench.proof_process import fork_server
 from bench.proof_record import ProofPart, ProofPlan
 from bench.proof_run import PartEnd, PartJob, ProofFolder, ProofRun, how_it_ended, last_complaint
 from bench.record import Environment, RecordWriter, read_records
+from tests.fork_servers import fork_server_with
 from vicreg_fast.errors import RecordError, UsageError
 
 HERE = Environment(processor="p", cores=1, memory_bytes=1, system="s", versions={"torch": "1"}, commit="a")
@@ -48,8 +48,9 @@ def act(job: PartJob) -> PartEnd:
 
 
 @pytest.fixture(scope="module")
-def context() -> BaseContext:
-    return fork_server(("bench.proof_run",))
+def context() -> Iterator[BaseContext]:
+    with fork_server_with("bench.proof_run") as context:
+        yield context
 
 
 Prove = Callable[..., ProofRun]

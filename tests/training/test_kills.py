@@ -1,7 +1,5 @@
 """Killed at any moment, a run goes on from its last checkpoint, and ends as one that was never killed."""
 
-import multiprocessing
-import multiprocessing.forkserver
 import random
 import signal
 import time
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fork_servers import fork_server_with
 from tests.training.runs import assert_same_weights, metrics, pretrain_in
 from vicreg_fast.config import Recipe
 from vicreg_fast.training.checkpoint import load_checkpoint
@@ -25,12 +24,8 @@ LIMIT = 120.0
 
 @pytest.fixture
 def fork_server() -> Iterator[ForkServerContext]:
-    """One that has imported what a run needs; that of an earlier test has not."""
-    context = multiprocessing.get_context("forkserver")
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    context.set_forkserver_preload(["tests.training.runs", "tests.training.converted_graph"])
-    yield context
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    with fork_server_with("tests.training.runs", "tests.training.converted_graph") as context:
+        yield context
 
 
 @dataclass(frozen=True)
