@@ -1,5 +1,5 @@
-"""Fork servers of a test's own. A process has one at a time, and what that has imported when it starts all its
-children have: the first test to start one would decide how long every later test's workers take."""
+"""Fork servers of a test's own. A process has one at a time, and what that has imported when it starts all
+its children have: the first test to start one would decide how long every later test's workers take."""
 
 import multiprocessing
 import multiprocessing.forkserver
