@@ -132,6 +132,16 @@ class Throughput(RecordBase):
         return tuple(self.batch_size * self.steps_per_window / seconds for seconds in self.window_seconds)
 
 
+class Startup(RecordBase):
+    """What a run of one scenario costs before it is under way."""
+
+    kind: Literal["startup"] = "startup"
+    scenario: str
+    seconds: float
+    """Wall time from a process with its imports done to the end of its first step with real data: loader
+    started, network built, and compiled where it is."""
+
+
 class Memory(RecordBase):
     """Peaks of one scenario's process tree in the throughput phase; `*_before_*` is what it held before the
     first step."""
@@ -174,6 +184,9 @@ class Accuracy(RecordBase):
     pretrain_seconds: float = 0.0
     final_loss: float | None = None
     curve: tuple[AccuracyPoint, ...] = ()
+    side_by_side: int = 1
+    """Trainings that shared the machine with this one, itself among them. Where it is more than one, the
+    seconds of the curve are not those of a run alone."""
 
 
 class Failure(RecordBase):
@@ -196,6 +209,7 @@ Record = (
     Environment
     | Plan
     | Throughput
+    | Startup
     | Memory
     | Accuracy
     | LimitsRecord

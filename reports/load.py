@@ -13,7 +13,17 @@ from typing import TypeVar
 
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
-from bench.record import Accuracy, Environment, Failure, Memory, Plan, Record, Throughput, read_records
+from bench.record import (
+    Accuracy,
+    Environment,
+    Failure,
+    Memory,
+    Plan,
+    Record,
+    Startup,
+    Throughput,
+    read_records,
+)
 from reports.limits_load import limits_fault
 from reports.merging import latest, require_each_once, unlike_environments
 from vicreg_fast.errors import RecordError
@@ -50,12 +60,14 @@ class Report:
     energies: tuple[Energy, ...] = ()
     traces: tuple[TraceShares, ...] = ()
     """One a scenario, the last."""
+    startups: tuple[Startup, ...] = ()
+    """One a scenario, the last."""
 
     @property
     def records(self) -> tuple[Record, ...]:
         """All that was used, the plans folded into one: written as JSON Lines, it loads as this report."""
         parts: tuple[tuple[Record, ...], ...] = (self.throughputs, self.memories, self.accuracies)
-        parts += (self.works, self.ceilings, self.energies, self.traces, self.failures)
+        parts += (self.works, self.ceilings, self.energies, self.traces, self.startups, self.failures)
         return (*self.environments, self.plan, *(record for part in parts for record in part))
 
 
@@ -97,6 +109,7 @@ def load_report(paths: Sequence[Path]) -> Report:
         works=tuple({work.scenario: work for work in _of(records, StepWork)}.values()),
         ceilings=tuple(_of(records, Ceiling)),
         energies=tuple(_of(records, Energy)),
+        startups=tuple({startup.scenario: startup for startup in _of(records, Startup)}.values()),
         traces=tuple({trace.scenario: trace for trace in _of(records, TraceShares)}.values()),
     )
 
@@ -137,6 +150,8 @@ def _fault(record: Record) -> str | None:
         return _throughput_fault(record)
     if isinstance(record, Plan) and not 0 <= record.accuracy_margin_points <= 100:  # also catches NaN
         return f"plan: a margin of {record.accuracy_margin_points} points of accuracy"
+    if isinstance(record, Startup) and not 0 < record.seconds < MOST_SECONDS:
+        return f"{_name(record)}: {record.seconds} seconds is not a time"
     if isinstance(record, Memory | Environment):
         sizes = [value for name, value in record if name.endswith("_bytes") and value is not None]
         if not all(0 <= size < 2**63 for size in sizes):
