@@ -7,7 +7,7 @@ of the first step, with the loader started and the step compiled: a short recipe
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,7 +20,7 @@ from vicreg_fast.model.backbone import Backbone
 from vicreg_fast.training.loop import Progress, Trainer
 
 CURVE_POINTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
-"""Shares of a run at which its trunk is probed."""
+"""Shares of a run at which its trunk is probed, where its curve is wanted."""
 SECONDS_BETWEEN_NOTES = 1.0
 
 
@@ -31,9 +31,11 @@ def measure_accuracy(
     device: torch.device,
     *,
     seed: int,
+    curve: bool,
     tell: Callable[[str], None],
 ) -> Accuracy:
-    """Trains the scenario's recipe with that seed and probes its trunk. `tell` hears of the progress.
+    """Trains the scenario's recipe with that seed and probes its trunk, at its end and, with `curve`, on the
+    way. `tell` hears of the progress.
 
     Raises TrainingError when the loss becomes non-finite or the embeddings collapse, DataError when an image
     cannot be read.
@@ -46,15 +48,15 @@ def measure_accuracy(
         make_optimizer=built.make_optimizer,
     )
     try:
-        kept, loss = _train(trainer, tell)
+        kept, loss = _train(trainer, CURVE_POINTS if curve else (1.0,), tell)
         steps, steps_per_epoch = trainer.total_steps, trainer.steps_per_epoch
     finally:
         trainer.close()
-    curve = []
+    points = []
     for number, (step, seconds, trunk) in enumerate(kept):
         tell(f"probe {number + 1} of {len(kept)}")
         probed = evaluation.trunk(trunk)
-        curve.append(AccuracyPoint(step=step, seconds=seconds, linear_top1=probed.linear.top1))
+        points.append(AccuracyPoint(step=step, seconds=seconds, linear_top1=probed.linear.top1))
     return Accuracy(
         subject=built.record.name,
         seed=seed,
@@ -64,9 +66,9 @@ def measure_accuracy(
         test_images=len(evaluation.test.labels),
         epochs=round(steps / steps_per_epoch),
         steps=steps,
-        pretrain_seconds=curve[-1].seconds,
+        pretrain_seconds=points[-1].seconds,
         final_loss=loss,
-        curve=tuple(curve),
+        curve=tuple(points) if curve else (),
     )
 
 
@@ -78,8 +80,10 @@ def measure_floors(recipe: Recipe, evaluation: EvaluationSet, *, with_pixels: bo
     return tuple(_floor(subject, recipe.seed, evaluation, found) for subject, found in floors.items())
 
 
-def _train(trainer: Trainer, tell: Callable[[str], None]) -> tuple[list[tuple[int, float, Backbone]], float]:
-    """(step, seconds, trunk) at each point of the curve, and the last loss."""
+def _train(
+    trainer: Trainer, shares: Sequence[float], tell: Callable[[str], None]
+) -> tuple[list[tuple[int, float, Backbone]], float]:
+    """(step, seconds, trunk) at each of the shares of the run, and the last loss."""
     told_at = time.monotonic()
 
     def note(progress: Progress) -> None:
@@ -92,7 +96,7 @@ def _train(trainer: Trainer, tell: Callable[[str], None]) -> tuple[list[tuple[in
     seconds = 0.0
     trainer.run(until=1, on_step=note)
     total = trainer.total_steps
-    for step in sorted({min(total, max(2, round(share * total))) for share in CURVE_POINTS}):
+    for step in sorted({min(total, max(2, round(share * total))) for share in shares}):
         _synchronize(trainer.device)
         began = time.perf_counter()
         trainer.run(until=step, on_step=note)

@@ -15,14 +15,16 @@ from types import TracebackType
 import torch
 
 from bench.energy import open_meter
-from bench.environment import measure_environment
+from bench.environment import measure_environment, usable_cores
 from bench.ladder_record import LadderRung
-from bench.orders import Order, Setup
+from bench.orders import Answer, Order, Setup
 from bench.record import Failure, Mode, Plan, RecordWriter
 from bench.record_base import without_folders
 from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import product_dtype
+from bench.training_worker import serve_trainings
+from bench.trainings import Training, TrainingPool, TrainingSetup, plan_trainings
 from bench.worker import serve
 from bench.worker_process import Patience, WorkerProcess
 from pipelines.manifest import Manifest
@@ -115,11 +117,13 @@ class ComparisonRun:
         on_progress: Callable[[str, int, int], None],
         *,
         worker: Callable[[Connection, Setup], None] = serve,
+        trainings: Callable[[Connection, TrainingSetup], None] = serve_trainings,
         patience: Patience | None = None,
     ) -> None:
         self.comparison = comparison
         self.failures: list[Failure] = []
         self._worker = worker
+        self._trainings = trainings
         self._patience = patience or Patience()
         self._writer = writer
         self._on_progress = on_progress
@@ -209,12 +213,33 @@ class ComparisonRun:
                     self._measure(process, asked, f"round {number + 1} of {c.rounds}, {mode}")
 
     def _accuracy(self) -> None:
+        """Trains and probes, several at a time on a CPU. What timed ends first: its loaders would wake up."""
         c = self.comparison
-        for index, seed in enumerate(c.seeds):
-            floors = Order(action="floors", seed=seed)
-            self._measure(self._any_alive(), floors, f"floors, seed {seed}", vital=False)
-            for process in self._processes if index % 2 == 0 else self._processes[::-1]:
-                self._measure(process, Order(action="accuracy", seed=seed), f"pretraining, seed {seed}")
+        ended = {process.name for process in self._processes if not process.alive}
+        for process in self._processes:
+            process.tell_to_end(at_once=False)
+        for process in self._processes:
+            process.close()
+        self._processes.clear()
+
+        def note(job: Training, text: str) -> None:
+            self._on_progress(f"{job.subject}: {job.stage}, {text}", self._done, self.total)
+
+        def keep(job: Training, answer: Answer) -> None:
+            self._done += 1
+            self._keep(job.subject, job.stage, answer)
+
+        setup = TrainingSetup(
+            recipe=c.recipe,
+            data=c.data,
+            device=c.device,
+            side_by_side=side_by_side(c.device),
+            scratch=Path(self._scratch.name),
+        )
+        context = multiprocessing.get_context(START_METHOD)
+        with TrainingPool(setup, self._trainings, self._patience, context=context) as pool:
+            jobs = plan_trainings(c.scenarios, c.seeds)
+            pool.run([job for job in jobs if job.subject not in ended], keep, note)
 
     def _any_alive(self) -> WorkerProcess[Order]:
         return next((process for process in reversed(self._processes) if process.alive), self._processes[-1])
@@ -230,15 +255,18 @@ class ComparisonRun:
         if not process.alive:
             return  # its end is recorded already
         answer = process.ask(order, lambda note: self._on_progress(f"{shown}, {note}", done, self.total))
+        self._keep(process.name, stage, answer)
+        if answer.problem is not None and vital and process.alive:
+            process.alive = False
+            process.tell_to_end(at_once=False)  # the others may need the memory it has
+
+    def _keep(self, subject: str, stage: str, answer: Answer) -> None:
         for record in answer.records:
             self._writer.write(record)
         if answer.problem is not None:
-            failure = Failure(scenario=process.name, stage=stage, message=answer.problem)
+            failure = Failure(scenario=subject, stage=stage, message=answer.problem)
             self._writer.write(failure.model_copy(update={"message": without_folders(answer.problem)}))
             self.failures.append(failure)
-            if vital and process.alive:
-                process.alive = False
-                process.tell_to_end(at_once=False)  # the others may need the memory it has
 
     @property
     def total(self) -> int:
@@ -249,8 +277,13 @@ class ComparisonRun:
             ("memory" in c.metrics) * count
             + ("throughput" in c.metrics) * (c.rounds * len(c.sampling.modes) * count + count + 2)
             + (c.trace_folder is not None) * count
-            + ("accuracy" in c.metrics) * len(c.seeds) * (count + 1)
+            + ("accuracy" in c.metrics) * len(plan_trainings(c.scenarios, c.seeds))
         )
+
+
+def side_by_side(device: str) -> int:
+    """Trainings at a time: one a core, and one on a GPU."""
+    return 1 if torch.device(device).type == "cuda" else usable_cores()
 
 
 def describe_data(name: str, train: Manifest, test: Manifest | None) -> str:

@@ -12,13 +12,12 @@ from vicreg_fast.config import Recipe
 class Order:
     """What to measure. Fields that an action does not use are left alone."""
 
-    action: Literal["throughput", "memory", "accuracy", "floors", "work", "ceilings", "trace"]
+    action: Literal["throughput", "memory", "work", "ceilings", "trace"]
     mode: Mode = "end-to-end"
     round: int = 0
     position: int = 0
     steps_per_window: int = 1
     windows: int = 1
-    seed: int = 0
     dtypes: tuple[str, ...] = ()
     """Whose ceilings to measure."""
     folder: Path | None = None

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import torch
 
-from bench.accuracy import measure_accuracy, measure_floors
 from bench.energy import Meter, energy_record, open_meter
 from bench.idle import wait_until_idle
 from bench.limits_record import StepWork, TraceShares
 from bench.memory import PeakMemory, host_bytes
 from bench.orders import Answer, Note, Order, Setup
-from bench.record import Accuracy, Memory, Record, Throughput
+from bench.record import Memory, Record, Throughput
 from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import step_work
@@ -27,7 +26,6 @@ from bench.timing import StepTimer
 from bench.trace import record_trace
 from bench.worker_process import serve_orders
 from pipelines.manifest import Manifest, load_manifest
-from vicreg_fast.evaluation.evaluate import EvaluationSet
 from vicreg_fast.training.loop import Trainer
 
 
@@ -59,7 +57,6 @@ class _Worker:
     tell: Callable[[str], None]
     _manifest: Manifest | None = None
     _timer: tuple[Trainer, StepTimer] | None = None
-    _evaluation: EvaluationSet | None = None
     _host_before: int = field(default_factory=host_bytes)
 
     def __post_init__(self) -> None:
@@ -72,16 +69,12 @@ class _Worker:
             return Answer(records=self._throughput(order))
         if order.action == "memory":
             return Answer(records=(self._memory(order),))
-        if order.action == "accuracy":
-            return Answer(records=(self._accuracy(order.seed),))
         if order.action == "work":
             return Answer(records=(self._work(),))
         if order.action == "ceilings":
             return Answer(records=tuple(measure_ceilings(order.dtypes, self.device)))
-        if order.action == "trace":
-            assert order.folder is not None
-            return Answer(records=(self._trace(order.folder),))
-        return Answer(records=self._floors(order.seed))
+        assert order.folder is not None
+        return Answer(records=(self._trace(order.folder),))
 
     def close(self) -> None:
         if self._timer is not None:
@@ -157,17 +150,6 @@ class _Worker:
             device_process_peak_bytes=peak.device_process_bytes,
         )
 
-    def _accuracy(self, seed: int) -> Accuracy:
-        self.close()  # its loader would go on taking memory and wake up the cores
-        return measure_accuracy(
-            self.built, self._open_manifest(), self._open_evaluation(), self.device, seed=seed, tell=self.tell
-        )
-
-    def _floors(self, seed: int) -> tuple[Accuracy, ...]:
-        """Those of this seed; the pixels with the first, as they have none."""
-        recipe = self.built.recipe.replace(seed=seed)
-        return measure_floors(recipe, self._open_evaluation(), with_pixels=seed == self.setup.recipe.seed)
-
     def _open_manifest(self) -> Manifest:
         if self._manifest is None:
             self._manifest = load_manifest(self.setup.data)
@@ -184,15 +166,3 @@ class _Worker:
             )
             self._timer = trainer, StepTimer(trainer, self.built.record.workers, self.meter)
         return self._timer
-
-    def _open_evaluation(self) -> EvaluationSet:
-        if self._evaluation is None:
-            recipe = self.built.recipe
-            self._evaluation = EvaluationSet(
-                self._open_manifest(),
-                load_manifest(self.setup.data, split="test"),
-                image_size=recipe.probe_size or recipe.image_size,
-                workers=recipe.workers,
-                device=self.device,
-            )
-        return self._evaluation

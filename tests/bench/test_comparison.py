@@ -177,7 +177,7 @@ def test_a_scenario_that_cannot_be_evaluated_is_reported_in_one_line(tmp_path: P
     assert len(memory) == 1
     assert memory[0].host_peak_bytes > memory[0].host_before_bytes > 50e6
     assert not any(isinstance(r, Accuracy) for r in records)
-    assert [failure.stage for failure in run.failures] == ["floors, seed 0", "pretraining, seed 0"]
+    assert sorted(failure.stage for failure in run.failures) == ["pretraining, seed 0", "probing, seed 0"]
     assert all("test" in failure.message and "\n" not in failure.message for failure in run.failures)
 
 
