@@ -15,7 +15,7 @@ from types import TracebackType
 import torch
 
 from bench.energy import open_meter
-from bench.environment import measure_environment, usable_cores
+from bench.environment import measure_environment
 from bench.ladder_record import LadderRung
 from bench.orders import Answer, Order, Setup
 from bench.record import Failure, Mode, Plan, RecordWriter
@@ -24,7 +24,15 @@ from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import product_dtype
 from bench.training_worker import serve_trainings
-from bench.trainings import Training, TrainingPool, TrainingSetup, plan_trainings
+from bench.trainings import (
+    DEFAULT_SEEDS,
+    MARGIN_POINTS,
+    Training,
+    TrainingPool,
+    TrainingSetup,
+    plan_trainings,
+    side_by_side,
+)
 from bench.worker import serve
 from bench.worker_process import Patience, WorkerProcess
 from pipelines.manifest import Manifest
@@ -73,8 +81,8 @@ class Comparison:
     metrics: tuple[str, ...] = METRICS
     rounds: int = 8
     sampling: Sampling = Sampling()
-    seeds: tuple[int, ...] = (0, 1, 2)
-    accuracy_margin_points: float = 3.0
+    seeds: tuple[int, ...] = tuple(range(DEFAULT_SEEDS))
+    accuracy_margin_points: float = MARGIN_POINTS
     trace_folder: Path | None = None
     """That of the records, where each scenario's steps are to be traced."""
     epoch_images: int | None = None
@@ -279,11 +287,6 @@ class ComparisonRun:
             + (c.trace_folder is not None) * count
             + ("accuracy" in c.metrics) * len(plan_trainings(c.scenarios, c.seeds))
         )
-
-
-def side_by_side(device: str) -> int:
-    """Trainings at a time: one a core, and one on a GPU."""
-    return 1 if torch.device(device).type == "cuda" else usable_cores()
 
 
 def describe_data(name: str, train: Manifest, test: Manifest | None) -> str:

@@ -5,6 +5,7 @@ loader worker, whatever else goes on. Its seconds do, and its record says how ma
 is one at a time.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -17,6 +18,11 @@ from bench.orders import Answer
 from bench.worker_process import Patience, WorkerProcess
 from vicreg_fast.config import Recipe
 
+DEFAULT_SEEDS = 6
+"""So many decide within the margin on the default recipe; `bench.prove_accuracy` shows it."""
+FULL_SEEDS = 12
+MARGIN_POINTS = 3.0
+"""Of non-inferiority, in percentage points of linear accuracy."""
 FLOORS = "floors"
 """The subject of a job that trains nothing: what a probe reaches without pretraining."""
 SEEDS_WITH_FLOORS = 3
@@ -54,6 +60,11 @@ class TrainingSetup:
     side_by_side: int
     """Trainings at a time; with more than one, each has one thread."""
     scratch: Path
+
+
+def side_by_side(device: str) -> int:
+    """Trainings at a time: one a core this process may use, and one on a GPU."""
+    return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0))
 
 
 def plan_trainings(scenarios: Sequence[str], seeds: Sequence[int]) -> tuple[Training, ...]:

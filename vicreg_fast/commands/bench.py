@@ -69,7 +69,7 @@ QUICK_ROUNDS, FULL_ROUNDS = 6, 10
     type=names_type(*CHANGES),
     help=f"Of the ladder only these: of {', '.join(CHANGES)}, joined by commas.",
 )
-@click.option("--seeds", type=click.IntRange(1), help="Seeds of accuracy.  [default: 3; full 5]")
+@click.option("--seeds", type=click.IntRange(1), help="Seeds of accuracy.  [default: 6; full 12]")
 @click.option(
     "--margin",
     type=click.FloatRange(0, min_open=True),
@@ -128,6 +128,7 @@ def command(
         raise UsageError("--rungs is of a ladder: add --ladder")
     folder = common.new_records_folder(out, "bench")
     from bench.comparison import Comparison, describe_data
+    from bench.trainings import DEFAULT_SEEDS, FULL_SEEDS
     from pipelines.manifest import load_manifest
 
     on = common.choose_device(device)
@@ -155,7 +156,7 @@ def command(
             command=common.command_line(),
             metrics=asked,
             rounds=rounds or (QUICK_ROUNDS if quick else FULL_ROUNDS if full else 8),
-            seeds=tuple(range(first, first + (seeds or (5 if full else 3)))),
+            seeds=tuple(range(first, first + (seeds or (FULL_SEEDS if full else DEFAULT_SEEDS)))),
             accuracy_margin_points=margin,
             trace_folder=folder if trace else None,
             epoch_images=len(train),
