@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -141,7 +142,7 @@ class TrainingPool:
     ) -> None:
         process: WorkerProcess[Training] | None = None
 
-        def tell(text: str) -> None:
+        def tell(job: Training, text: str) -> None:
             with self._lock:
                 if not self._stopped:
                     on_note(job, text)
@@ -151,8 +152,8 @@ class TrainingPool:
                 process = self._start(slot)
             if process is None:
                 return
-            tell("starting")
-            answer = process.ask(job, tell)
+            tell(job, "starting")
+            answer = process.ask(job, partial(tell, job))
             with self._lock:
                 if self._stopped:
                     return
