@@ -171,9 +171,7 @@ def test_a_fast_loader_goes_on_while_others_are_measured(trained: Any) -> None:
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 6), (2, 5), (4, 5)])
-def test_a_loader_is_timed_over_whole_turns_of_its_workers(
-    accumulate: int, steps: int, trained: Any
-) -> None:
+def test_a_loader_is_timed_over_whole_turns_of_its_workers(accumulate: int, steps: int, trained: Any) -> None:
     run = trained(made=1, used=1, accumulate=accumulate)
     found = StepTimer(run, WORKERS).windows("loader-only", steps_per_window=5, windows=1)
     assert found.steps == steps
