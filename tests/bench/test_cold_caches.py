@@ -1,6 +1,5 @@
 """Losses timed with flushed caches: what is flushed, when, and that it is in no time."""
 
-import time
 from itertools import count
 from pathlib import Path
 
@@ -10,55 +9,66 @@ from torch import Tensor
 
 from bench import cache_flush
 from bench.cache_flush import LEAST_BYTES, CacheFlush, last_cache_bytes
-from bench.loss_speed import Pairs, _cuda_window, draw_views, time_losses
+from bench.loss_speed import Pairs, Samples, _cuda_window, draw_views, time_losses
+from tests.clock import Clock
 
 CPU = torch.device("cpu")
 
 
 class Flush(CacheFlush):
-    """Notes its calls, each of which takes 20 ms."""
+    """Notes its calls, each of which takes 20 seconds."""
 
-    def __init__(self, calls: list[str]) -> None:
-        self.calls = calls
+    def __init__(self, done: list[str], clock: Clock) -> None:
+        self.done = done
+        self.clock = clock
 
     def __call__(self) -> None:
-        self.calls.append("flush")
-        time.sleep(0.02)
+        self.done.append("flush")
+        self.clock.sleep(20.0)
 
 
-def test_every_timed_call_comes_after_a_flush_that_is_in_no_time() -> None:
-    calls: list[str] = []
+class Timed:
+    """A loss that takes a second a call, and what was done in turn."""
 
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        calls.append("call")
+    def __init__(self, clock: Clock) -> None:
+        self.done: list[str] = []
+        self.clock = clock
+        self.views = draw_views(3, 4, torch.float32, CPU)
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        self.done.append("call")
+        self.clock.sleep(1.0)
         return (x * y).sum()
 
-    views = draw_views(3, 4, torch.float32, CPU)
-    pairs = Pairs(most=2, min_seconds=1e-9)
-    (samples,) = time_losses({"a": loss}, *views, pairs, flush=Flush(calls)).values()
-    assert calls[:2] == ["flush"] * 2  # to see what it takes
-    assert calls[2:] == ["call", *["flush", "call"] * 2]
-    assert max(samples.of("forward+backward")) < 0.02
+    def samples(self, pairs: Pairs, *, cold: bool = True) -> Samples:
+        flush = Flush(self.done, self.clock) if cold else None
+        (found,) = time_losses({"a": self}, *self.views, pairs, flush=flush).values()
+        return found
 
 
-def test_flushes_count_among_what_pairs_are_afforded() -> None:
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        return (x * y).sum()
-
-    views = draw_views(3, 4, torch.float32, CPU)
-    pairs = Pairs(most=1000, seconds=0.3, min_seconds=1e-9)
-    (samples,) = time_losses({"a": loss}, *views, pairs, flush=Flush([])).values()
-    assert 10 <= len(samples.forward) <= 15
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
+    clock = Clock()
+    monkeypatch.setattr("bench.loss_speed.time", clock)
+    return Timed(clock)
 
 
-def test_a_slow_flush_makes_a_window_of_few_calls() -> None:
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        return (x * y).sum()
+def test_every_timed_call_comes_after_a_flush_that_is_in_no_time(timed: Timed) -> None:
+    samples = timed.samples(Pairs(most=2, min_seconds=1.0))
+    assert timed.done[:2] == ["flush"] * 2  # to see what it takes
+    assert timed.done[2:] == ["call", *["flush", "call"] * 2]
+    assert samples.of("forward+backward") == (1.0, 1.0)
 
-    views = draw_views(3, 4, torch.float32, CPU)
-    (warm,) = time_losses({"a": loss}, *views, Pairs(most=1, min_seconds=0.005)).values()
-    (cold,) = time_losses({"a": loss}, *views, Pairs(most=1, min_seconds=0.005), flush=Flush([])).values()
-    assert cold.calls <= 2 < warm.calls
+
+def test_flushes_count_among_what_pairs_are_afforded(timed: Timed) -> None:
+    samples = timed.samples(Pairs(most=1000, seconds=15 * 21.0, min_seconds=1.0))
+    assert len(samples.forward) == 15
+
+
+def test_a_slow_flush_makes_a_window_of_few_calls(timed: Timed) -> None:
+    pairs = Pairs(most=1, min_seconds=5.0)
+    assert timed.samples(pairs, cold=False).calls == 5
+    assert timed.samples(pairs).calls == 2, "or flushes would take more than ten windows"
 
 
 def test_more_is_written_than_the_caches_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +117,7 @@ def test_on_a_gpu_events_leave_the_flush_out(cold: bool, monkeypatch: pytest.Mon
         next(Event.clock)
         return (x * y).sum()
 
-    flush = Passes([]) if cold else None
+    flush = Passes([], Clock()) if cold else None
     forward, backward = _cuda_window(loss, *draw_views(3, 4, torch.float32, CPU), 5, flush)
     assert (forward, backward) == (5 * 2e-3, 5 * 1e-3)
 

@@ -5,12 +5,14 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
+import psutil
 import pytest
 
 from bench import loader_bench
-from bench.loader import LoaderSetting, measure_rate
+from bench.loader import LEAST_WINDOWS, LoaderSetting, _processor_seconds, measure_rate
 from bench.loader_bench import LoaderBench, LoaderBenchRun, start_worker
 from bench.loader_kinds import BASELINE, KINDS, choose_loaders, usual_subject
 from bench.loader_record import LoaderFidelity, LoaderPlan, LoaderRate, LoaderSubject
@@ -19,6 +21,7 @@ from bench.orders import Answer
 from bench.record import Failure, Record
 from pipelines.builtin_set import make_builtin_set
 from pipelines.manifest import Manifest, load_manifest
+from tests.clock import Clock
 from vicreg_fast.errors import UsageError
 
 SETTING = LoaderSetting(threads=1, image_size=32, batch_size=4)
@@ -33,26 +36,59 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 @pytest.mark.parametrize("pipeline", ["torchvision-v2", "dali"])
-def test_a_rate_holds_windows_and_processor_time(pipeline: str, manifest: Manifest) -> None:
-    batches = []
+def test_a_rate_holds_windows_and_processor_time(
+    pipeline: str, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which each batch takes a second, all of it on one core of two."""
+    clock, batches = Clock(), []
+    monkeypatch.setattr("bench.loader.time", clock)
+    monkeypatch.setattr("bench.loader._processor_seconds", lambda: clock.now / 2)
     rate = measure_rate(
         usual_subject(pipeline, on_gpu=False),
         manifest,
         SETTING,
         augmentation="official",
-        seconds=0.03,
+        seconds=3.5,
         round=2,
         position=1,
-        on_batch=lambda: batches.append(None),
+        on_batch=lambda: batches.append(clock.sleep(1.0)),
     )
     assert (rate.subject, rate.threads, rate.image_size, rate.batch_size) == (pipeline, 1, 32, 4)
     assert (rate.round, rate.position, rate.pid) == (2, 1, os.getpid())
-    assert len(rate.window_seconds) >= 3
-    assert sum(rate.window_seconds) >= 0.03
-    assert len(batches) == 3 + len(rate.window_seconds)  # the warm-up is not in the windows
-    assert rate.pairs_per_second[0] == pytest.approx(4 / rate.window_seconds[0])
-    assert rate.cores_used is not None
-    assert 0 <= rate.cores_used < 2 * (os.cpu_count() or 1)
+    assert rate.window_seconds == (1.0,) * 4
+    assert len(batches) == 3 + 4  # the warm-up is not in the windows
+    assert rate.pairs_per_second == (4.0,) * 4
+    assert rate.cores_used == 0.5
+    few = measure_rate(
+        usual_subject(pipeline, on_gpu=False),
+        manifest,
+        SETTING,
+        augmentation="official",
+        seconds=0.5,
+        on_batch=lambda: clock.sleep(1.0),
+    )
+    assert len(few.window_seconds) == LEAST_WINDOWS
+
+
+class Process:
+    """Of psutil: one that has worked for three seconds, with children of which one has just ended."""
+
+    def __init__(self, ended: bool = False) -> None:
+        self.ended = ended
+
+    def children(self, recursive: bool) -> list["Process"]:
+        assert recursive
+        return [Process(ended=True), Process()]
+
+    def cpu_times(self) -> SimpleNamespace:
+        if self.ended:
+            raise psutil.NoSuchProcess(1)
+        return SimpleNamespace(user=2.0, system=1.0)
+
+
+def test_processor_time_is_of_this_process_and_those_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "Process", Process)
+    assert _processor_seconds() == 6.0
 
 
 class _Canned:

@@ -1,6 +1,5 @@
 """`bench loss` as a whole, at shapes that take no time."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.profiler import profile
 
-from bench import loss_bench, loss_memory
+from bench import loss_bench, loss_memory, loss_speed
 from bench.loss_bench import LossBench, LossBenchRun
 from bench.loss_providers import PROVIDERS, LossProvider, choose_providers
 from bench.loss_record import PHASES, LossComparison, LossFloor, LossGate, LossMemory, LossTiming
@@ -20,6 +19,7 @@ from bench.loss_speed import Pairs
 from bench.record import Failure
 from bench.rivals import official_loss
 from bench.roofline import measure_ceiling
+from tests.clock import Clock
 
 CPU = torch.device("cpu")
 
@@ -124,16 +124,26 @@ def test_only_the_phases_asked_for_are_recorded() -> None:
 
 def test_a_profiler_that_is_slow_to_begin_makes_no_window_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch's is in a process's first: longer than many windows, of a call that takes part of one."""
+    clock = Clock()
 
     @contextmanager
     def slow(*args: Any, **kwargs: Any) -> Iterator[profile]:
-        time.sleep(0.6)
+        clock.sleep(600.0)
         with profile(*args, **kwargs) as profiled:
             yield profiled
 
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        clock.sleep(1.0)
+        return official_loss(x, y)
+
+    for module in (loss_memory, loss_speed):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(loss_memory, "profile", slow)
-    _, records = _run((PROVIDERS["auto"], None), pairs=Pairs(most=1, min_seconds=0.01))
-    assert all(timing.calls_per_sample > 1 for timing in _of(records, LossTiming))
+    steady = LossProvider(name="steady", source="a test", build=lambda: loss)
+    _, records = _run((steady, None), pairs=Pairs(most=1, min_seconds=10.0))
+    timings = _of(records, LossTiming)
+    assert len(timings) == len(PHASES)
+    assert {timing.calls_per_sample for timing in timings} == {10}
 
 
 def test_a_graphs_memory_is_that_of_its_capture() -> None:

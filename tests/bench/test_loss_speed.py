@@ -1,7 +1,5 @@
 """The interleaved timing of losses, forward and backward apart."""
 
-import time
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,84 +10,86 @@ from bench.loss_providers import PROVIDERS
 from bench.loss_record import LossTiming
 from bench.loss_speed import FEWEST_PAIRS, Pairs, Samples, draw_views, time_losses, timing_records
 from bench.rival_losses import LossFunction
+from tests.clock import Clock
 from vicreg_fast.errors import UsageError
 
 CPU = torch.device("cpu")
 PLACE = Place(device="cpu", dtype="float32", n=4, d=8)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What a loss does takes as long as it says."""
+    found = Clock()
+    monkeypatch.setattr("bench.loss_speed.time", found)
+    return found
+
+
 def _views(n: int = 3, d: int = 4) -> tuple[Tensor, Tensor]:
     return draw_views(n, d, torch.float32, CPU)
 
 
-def _loss(name: str, calls: list[str]) -> LossFunction:
+def _loss(name: str, calls: list[str], clock: Clock, seconds: float = 1.0) -> LossFunction:
     def loss(x: Tensor, y: Tensor) -> Tensor:
         calls.append(name)
+        clock.sleep(seconds)
         return (x * y).sum()
 
     return loss
 
 
-def test_pairs_are_interleaved_in_alternating_order() -> None:
+def test_pairs_are_interleaved_in_alternating_order(clock: Clock) -> None:
     calls: list[str] = []
-    losses = {name: _loss(name, calls) for name in ("a", "b")}
-    samples = time_losses(losses, *_views(), Pairs(most=4, min_seconds=1e-12))
+    losses = {name: _loss(name, calls, clock, seconds) for name, seconds in (("a", 1.0), ("b", 2.0))}
+    samples = time_losses(losses, *_views(), Pairs(most=4, min_seconds=1 / 64))
     assert calls == ["a", "b", *"abbaabba"]
     assert list(samples) == ["a", "b"]
-    for s in samples.values():
-        assert s.calls == 1
-        assert len(s.forward) == len(s.backward) == 4
-        assert min(*s.forward, *s.backward) > 0
+    for name, seconds in (("a", 1.0), ("b", 2.0)):
+        assert samples[name] == Samples(calls=1, forward=[seconds] * 4, backward=[0.0] * 4)
 
 
-def test_windows_hold_as_many_calls_as_they_need_after_one_that_warms_up() -> None:
+def test_windows_hold_as_many_calls_as_they_need_after_one_that_warms_up(clock: Clock) -> None:
     calls: list[str] = []
-    found = time_losses({"a": _loss("a", calls)}, *_views(), Pairs(most=2, min_seconds=0.005))
+    found = time_losses({"a": _loss("a", calls, clock)}, *_views(), Pairs(most=2, min_seconds=4.5))
     (samples,) = found.values()
-    assert samples.calls > 1
+    assert samples == Samples(calls=5, forward=[1.0] * 2, backward=[0.0] * 2)
     assert len(calls) == 4 + 2 * (1 + samples.calls)
 
 
-def test_a_call_of_a_few_windows_is_warmed_up_as_shorter_ones_are() -> None:
+def test_a_call_of_a_few_windows_is_warmed_up_as_shorter_ones_are(clock: Clock) -> None:
     """Or of two losses about as long as a window, one would be timed with cold caches and one with warm."""
     calls: list[str] = []
-
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        time.sleep(0.02)
-        return _loss("a", calls)(x, y)
-
-    (samples,) = time_losses({"a": loss}, *_views(), Pairs(most=2, min_seconds=0.01)).values()
+    losses = {"a": _loss("a", calls, clock, seconds=2.0)}
+    (samples,) = time_losses(losses, *_views(), Pairs(most=2, min_seconds=1.0)).values()
     assert samples.calls == 1
     assert len(calls) == 1 + 2 * (1 + samples.calls)
 
 
-def test_a_call_that_is_known_to_be_long_is_not_tried_again() -> None:
+def test_a_call_that_is_known_to_be_long_is_not_tried_again(clock: Clock) -> None:
     calls: list[str] = []
     roughly = {"a": 1.0, "b": 0.1}
-    losses = {name: _loss(name, calls) for name in roughly}
+    losses = {name: _loss(name, calls, clock, seconds) for name, seconds in roughly.items()}
     time_losses(losses, *_views(), Pairs(most=1, min_seconds=0.01), roughly)
     assert calls[0] == "b"
     assert calls.count("a") == 1
 
 
-class _Sleeps(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
-        time.sleep(0.01)
-        return x.new_zeros(())
+def test_forward_and_backward_are_told_apart(clock: Clock) -> None:
+    class Sleeps(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+            clock.sleep(1.0)
+            return x.new_zeros(())
 
-    @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        time.sleep(0.03)
-        return torch.zeros(3, 4), torch.zeros(3, 4)
+        @staticmethod
+        def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor]:
+            clock.sleep(3.0)
+            return torch.zeros(3, 4), torch.zeros(3, 4)
 
-
-def test_forward_and_backward_are_told_apart() -> None:
-    (samples,) = time_losses({"a": _Sleeps.apply}, *_views(), Pairs(most=3)).values()
-    assert 0.01 < min(samples.of("forward")) < min(samples.of("backward"))
-    assert min(samples.of("backward")) > 0.03
-    both = zip(samples.of("forward"), samples.of("backward"), samples.of("forward+backward"), strict=True)
-    assert all(f + b == whole for f, b, whole in both)
+    (samples,) = time_losses({"a": Sleeps.apply}, *_views(), Pairs(most=3)).values()
+    assert samples.of("forward") == (1.0,) * 3
+    assert samples.of("backward") == (3.0,) * 3
+    assert samples.of("forward+backward") == (4.0,) * 3
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,6 @@
-"""What windows of steps say of a loader and a step whose speeds are known: both only sleep."""
+"""What windows of steps say of a loader and a step whose speeds are known, by a clock that only they move."""
 
-import queue
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,58 +8,69 @@ import pytest
 import torch
 
 from bench.timing import StepTimer
+from tests.clock import Clock
 
 WORKERS = 2
+AHEAD = 2 * WORKERS
 
 
 class Views:
     """Makes a batch in so many seconds, as many ahead as a loader of two workers."""
 
-    def __init__(self, seconds: float) -> None:
-        self._made: queue.Queue[int] = queue.Queue(2 * WORKERS)
-        self._ended = False
-        self._going = threading.Event()
-        self._going.set()
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._ready = 0
+        self._begun = clock.now
+        """When it began the batch that it makes; while it is full, when that was."""
+        self._worked: float | None = None
+        """While it is paused, for how long it had been at that batch."""
         self.taken = 0
-        self._thread = threading.Thread(target=self._make, args=(seconds,), daemon=True)
-        self._thread.start()
 
-    def _make(self, seconds: float) -> None:
-        while not self._ended:
-            time.sleep(seconds)
-            self._going.wait()
-            while not self._ended:
-                with suppress(queue.Full):
-                    self._made.put(0, timeout=0.05)
-                    break
+    def _catch_up(self) -> None:
+        """Makes what it would have made since it was last looked at."""
+        while self._worked is None and not self.full and self._begun + self._seconds <= self._clock.now:
+            self._ready += 1
+            self._begun += self._seconds
 
     def __iter__(self) -> Iterator[int]:
         while True:
             self.taken += 1
-            yield self._made.get()
+            self._catch_up()
+            if not self._ready:
+                assert self._worked is None, "a batch is waited for that nobody makes"
+                self._clock.now = self._begun + self._seconds
+                self._catch_up()
+            if self.full:
+                self._begun = self._clock.now
+            self._ready -= 1
+            yield 0
 
     def pause(self) -> bool:
         """As `pause_workers`."""
-        self._going.clear()
+        self._catch_up()
+        self._worked = 0.0 if self.full else self._clock.now - self._begun
         return True
+
+    def resume(self) -> None:
+        assert self._worked is not None
+        self._begun, self._worked = self._clock.now - self._worked, None
 
     @property
     def full(self) -> bool:
-        return self._made.full()
+        return self._ready == AHEAD
 
-    def resume(self) -> None:
-        self._going.set()
-
-    def close(self) -> None:
-        self._ended = True
-        self.resume()
-        self._thread.join()
+    def fill(self) -> None:
+        """As `wait_until_idle`."""
+        self._clock.sleep(AHEAD * self._seconds)
+        self._catch_up()
 
 
 class Step:
     steps_before_replay = 0
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
         self._seconds = seconds
         self.rate = 1.0
 
@@ -71,97 +78,101 @@ class Step:
         self.rate = rate
 
     def __call__(self, _: object) -> None:
-        time.sleep(self._seconds)
+        self._clock.sleep(self._seconds)
 
 
-def trainer(*, made: float, used: float, accumulate: int = 1) -> Any:
-    return SimpleNamespace(
-        views=Views(made),
-        train_step=Step(used),
-        device=torch.device("cpu"),
-        recipe=SimpleNamespace(accumulate=accumulate),
-    )
+class Trained(SimpleNamespace):
+    """A trainer of such views and such a step."""
+
+    clock: Clock
+    views: Views
+    train_step: Step
+
+    def timed(self, timer: StepTimer, mode: Any, steps: int = 4) -> tuple[float, float]:
+        """Seconds a step, and the share of them that it waited for its batches."""
+        found = timer.windows(mode, steps_per_window=steps, windows=2)
+        assert found.steps >= steps
+        seconds = sum(found.seconds)
+        return seconds / found.steps / 2, sum(found.loader_wait_seconds) / seconds
 
 
-def timed(timer: StepTimer, mode: Any, steps: int = 4) -> tuple[float, float]:
-    """Seconds a step, and the share of them that it waited for its batches."""
-    found = timer.windows(mode, steps_per_window=steps, windows=2)
-    assert found.steps >= steps
-    seconds = sum(found.seconds)
-    return seconds / found.steps / 2, sum(found.loader_wait_seconds) / seconds
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def make(*, made: float, used: float, accumulate: int = 1, pauses: bool = True) -> Trained:
+        clock = Clock()
+        views = Views(clock, made)
+        monkeypatch.setattr("bench.timing.time", clock)
+        monkeypatch.setattr("bench.timing.pause_workers", views.pause if pauses else lambda: False)
+        monkeypatch.setattr("bench.timing.resume_workers", views.resume)
+        monkeypatch.setattr("bench.timing.wait_until_idle", views.fill)
+        return Trained(
+            clock=clock,
+            views=views,
+            train_step=Step(clock, used),
+            device=torch.device("cpu"),
+            recipe=SimpleNamespace(accumulate=accumulate),
+        )
+
+    return make
 
 
-def test_a_slow_loader_is_seen_however_full_its_queue_was() -> None:
-    """A step takes 20 ms and a batch 32 ms; the queue holds four when the measurement begins, which would
-    last for ten steps."""
-    run = trainer(made=0.032, used=0.020)
+def test_a_slow_loader_is_seen_however_full_its_queue_was(trained: Any) -> None:
+    """The queue holds four batches when the measurement begins, which would last for ten steps."""
+    run = trained(made=32, used=20, pauses=False)
     timer = StepTimer(run, WORKERS)
-    time.sleep(0.2)
-    seconds, waited = timed(timer, "end-to-end")
+    run.views.fill()
+    assert run.views.full
+    assert run.timed(timer, "end-to-end") == (32, 12 / 32)
     timer.rest()
-    time.sleep(0.2)
-    alone, _ = timed(timer, "loader-only")
+    run.views.fill()
+    assert run.timed(timer, "loader-only") == (32, 1)
     timer.rest()
-    compute, nothing = timed(timer, "compute-only")
-    run.views.close()
-    assert seconds > 0.9 * alone
-    assert seconds > 1.25 * compute
-    assert 0.15 < waited < 0.7
-    assert nothing == 0
+    assert run.timed(timer, "compute-only") == (20, 0)
 
 
-def test_a_fast_loader_makes_no_step_wait() -> None:
-    run = trainer(made=0.005, used=0.025)
+def test_a_fast_loader_makes_no_step_wait(trained: Any) -> None:
+    run = trained(made=5, used=25)
     timer = StepTimer(run, WORKERS)
-    seconds, waited = timed(timer, "end-to-end")
+    assert run.timed(timer, "end-to-end") == (25, 0)
     timer.rest()
-    compute, _ = timed(timer, "compute-only")
-    run.views.close()
+    assert run.timed(timer, "compute-only") == (25, 0)
     assert run.train_step.rate == 0.0
-    assert seconds < 1.3 * compute
-    assert waited < 0.1
 
 
-def test_a_slow_loader_that_waits_in_between_is_emptied_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = trainer(made=0.060, used=0.005)
-    monkeypatch.setattr("bench.timing.pause_workers", run.views.pause)
-    monkeypatch.setattr("bench.timing.resume_workers", run.views.resume)
+def test_a_slow_loader_that_waits_in_between_is_emptied_once(trained: Any) -> None:
+    run = trained(made=60, used=5)
     timer = StepTimer(run, WORKERS)
-    time.sleep(0.2)
+    run.views.fill()
     timer.rest()
-    timed(timer, "end-to-end")
+    run.timed(timer, "end-to-end")
     for mode, spent in (("end-to-end", 2 + 8), ("compute-only", 0), ("loader-only", 8), ("end-to-end", 10)):
         timer.rest()
-        time.sleep(0.3)  # in which it would make all that its queue holds
+        run.clock.sleep(300)  # in which it would make all that its queue holds
         taken = run.views.taken
-        seconds, waited = timed(timer, mode)
+        found = run.timed(timer, mode)
         assert run.views.taken - taken == spent
         if mode == "end-to-end":
-            assert seconds > 0.055
-            assert waited > 0.5
+            assert found == (60, 55 / 60)
     timer.rest()
     timer.close()
-    run.views.close()
 
 
-def test_a_fast_loader_goes_on_while_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = trainer(made=0.005, used=0.025)
-    monkeypatch.setattr("bench.timing.pause_workers", run.views.pause)
-    monkeypatch.setattr("bench.timing.resume_workers", run.views.resume)
+def test_a_fast_loader_goes_on_while_others_are_measured(trained: Any) -> None:
+    run = trained(made=5, used=25)
     timer = StepTimer(run, WORKERS)
     timer.rest()
-    timed(timer, "end-to-end")
+    run.timed(timer, "end-to-end")
     timer.rest()
-    time.sleep(0.2)
+    run.views.fill()
     assert run.views.full
-    _, waited = timed(timer, "end-to-end")
-    run.views.close()
-    assert waited < 0.1
+    taken = run.views.taken
+    assert run.timed(timer, "end-to-end") == (25, 0)
+    assert run.views.taken - taken == 3 + 8, "what comes before the windows brings the queue to its level"
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 6), (2, 5), (4, 5)])
-def test_a_loader_is_timed_over_whole_turns_of_its_workers(accumulate: int, steps: int) -> None:
-    run = trainer(made=0.001, used=0.001, accumulate=accumulate)
+def test_a_loader_is_timed_over_whole_turns_of_its_workers(accumulate: int, steps: int, trained: Any) -> None:
+    run = trained(made=1, used=1, accumulate=accumulate)
     found = StepTimer(run, WORKERS).windows("loader-only", steps_per_window=5, windows=1)
-    run.views.close()
     assert found.steps == steps
+    assert found.seconds == (steps * accumulate,)

@@ -4,7 +4,6 @@ the others for ever.
 
 import os
 import signal
-import time
 from datetime import timedelta
 
 import pytest
@@ -35,30 +34,28 @@ def with_no_rows_at_all() -> str:
     return str(caught.value)
 
 
-def left_alone(seconds: float) -> float | None:
-    """How long rank 0 waits for a rank that never comes, in a group that waits for `seconds`."""
+def left_alone(seconds: float) -> str | None:
+    """What ends rank 0's wait for a rank that never comes, in a group that waits for `seconds`."""
     group = dist.new_group([0, 1], timeout=timedelta(seconds=seconds))
     x = torch.ones(3, 4)
     found = None
     if dist.get_rank() == 0:
-        begin = time.monotonic()
-        with pytest.raises(RuntimeError, match="Timed out"):
+        with pytest.raises(RuntimeError, match="Timed out") as caught:
             vicreg_loss(x, x, group=group)
-        found = time.monotonic() - begin
+        found = str(caught.value)
     dist.barrier()
     return found
 
 
-def bereaved() -> float:
-    """How long rank 0 waits for rank 1, which is killed between two steps."""
+def bereaved() -> str:
+    """What ends rank 0's wait for rank 1, which is killed between two steps."""
     x = torch.ones(3, 4)
     vicreg_loss(x, x)
     if dist.get_rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    begin = time.monotonic()
-    with pytest.raises(RuntimeError, match="by peer"):
+    with pytest.raises(RuntimeError, match="by peer") as caught:
         vicreg_loss(x, x)
-    return time.monotonic() - begin
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["gram", "covariance"])
@@ -89,11 +86,12 @@ def test_a_batch_without_rows(pair: World) -> None:
 
 
 def test_a_silent_rank_is_waited_for_as_long_as_its_group_says(pair: World) -> None:
-    waited, _ = pair.run(left_alone, 1.0)
-    assert 0.9 < waited < 10
+    said, _ = pair.run(left_alone, 1.0)
+    assert "Timed out waiting 1000ms" in said
 
 
 def test_a_killed_rank_ends_the_others_at_once(doomed: World) -> None:
-    waited, killed = doomed.run(bereaved)
+    """By its end, and not by a limit on how long they wait."""
+    said, killed = doomed.run(bereaved)
     assert killed == DEAD
-    assert waited < 5
+    assert "Timed out" not in said

@@ -1,14 +1,17 @@
 """The network against torchvision's own, and the layout the authors' code has."""
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 import torchvision.transforms.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vicreg_fast.config import Recipe
 from vicreg_fast.model import Backbone, Normalize, build_network
-from vicreg_fast.model.backbone import LAYOUTS
+from vicreg_fast.model.backbone import LAYOUTS, Shortcut
 from vicreg_fast.model.expander import build_expander
 from vicreg_fast.model.normalize import MEAN, STD
 
@@ -156,3 +159,29 @@ def test_normalize_is_torchvisions_to_fp32_rounding(memory_format: torch.memory_
     torch.testing.assert_close(Normalize(torch.float64)(views), exact, rtol=1e-14, atol=1e-14)
     assert Normalize().state_dict() == {}
     assert (MEAN, STD) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Strides(TorchDispatchMode):
+    """The strides of the 1×1 convolutions and how many channels come into each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, int]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default and args[1].shape[-1] == 1:
+            self.seen.add((args[1].shape[1], args[3][0]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_narrow_shortcut_takes_its_stride_first() -> None:
+    """Where torch would write past the end of its weights' gradient, and the process crash later."""
+    x = torch.randn(2, 8, 9, 9, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    narrow = Shortcut(8, 16, kernel_size=1, stride=2, bias=False).double()
+    plain = nn.Conv2d(8, 16, kernel_size=1, stride=2, bias=False).double()
+    plain.load_state_dict(narrow.state_dict())
+    torch.testing.assert_close(narrow(x), plain(x.contiguous()))
+    with Strides() as strides:
+        for width in (4, 8, 16):
+            build_network(TINY.replace(width=width)).backbone(images(2))
+    assert strides.seen == {(4, 1), (8, 1), (16, 2), (32, 2), (64, 2)}

@@ -146,7 +146,7 @@ def test_a_batch_of_dali_is_taken_without_waiting_for_the_step(one_class_an_imag
     batches = iter(views)
     next(batches)
     with forbid_host_sync():
-        torch.cuda._sleep(2_000_000_000)  # about a second of a step that is still queued
+        torch.cuda._sleep(10_000_000_000)  # some seconds of a step that is still queued
         asleep = torch.cuda.Event()
         asleep.record()
         batch = next(batches)

@@ -147,7 +147,7 @@ def test_torchvisions_batches_reach_the_gpu_whole_and_without_waiting(one_class_
     views = make_views("torchvision", one_class_an_image, **options, device="cuda")
     batches = iter(views)
     given = [next(batches)]
-    torch.cuda._sleep(2_000_000_000)  # about a second of a step that is still queued
+    torch.cuda._sleep(10_000_000_000)  # some seconds of a step that is still queued
     asleep = torch.cuda.Event()
     asleep.record()
     torch.cuda.set_sync_debug_mode("error")

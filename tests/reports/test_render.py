@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
-from bench.record import Environment, Plan, read_records
+from bench.record import read_records
 from reports.frames import samples_csv
 from reports.load import load_report
 from reports.render import print_report, render_html, render_markdown, write_files, write_report
@@ -264,25 +263,3 @@ def test_many_scenarios_of_any_name_with_extreme_numbers_render(new_run, tmp_pat
     html = render_html(report)
     assert_self_contained(Page(html), html)
     assert "nan" not in render_markdown(report).replace(HOSTILE, "")
-
-
-def test_ten_thousand_records_render_soon(new_run) -> None:
-    run = new_run("baseline", "tuned", "fast", rounds=1666)
-    for number, name in enumerate(("baseline", "tuned", "fast")):
-        for mode in ("end-to-end", "compute-only"):
-            run.throughput(name, [100.0 + 40 * number + round_ % 11 for round_ in range(1667)], mode)
-    header = [Environment(**run.environment), Plan(scenarios=run.scenarios, **run.plan)]
-    run.file.write_text("".join(record.model_dump_json() + "\n" for record in (*header, *run.records)))
-    assert len(run.records) == 10_002
-    # Processor time, which other work on the machine hardly changes. The whole command takes some 3 s of it
-    # on one core of a Xeon, imports included; what grows with the square of the rounds takes minutes.
-    start = time.process_time()
-    html = render_html(load_report([run.file]))
-    seconds = time.process_time() - start
-    print(f"{seconds:.1f} s, {len(html) / 1e6:.1f} MB")
-    assert seconds < 10
-    # The records and the samples, in base64, and beside them a page of no more than a megabyte.
-    report = load_report([run.file])
-    lines = "".join(record.model_dump_json() + "\n" for record in report.records)
-    assert len(html) < 4 / 3 * (len(lines) + len(samples_csv(report))) + 1e6
-    assert html.count("<tr>") < 2000

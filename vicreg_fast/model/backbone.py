@@ -6,7 +6,11 @@ stem a state dict goes either way (less `fc`).
 """
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+FLOATS_IN_A_REGISTER = 16
+"""Of AVX-512, the widest there is; 8 of AVX2."""
 
 LAYOUTS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),
@@ -62,6 +66,21 @@ class Backbone(nn.Module):
                     nn.init.zeros_(module.bn2.weight)
 
 
+class Shortcut(nn.Conv2d):
+    """A 1×1 convolution of a stride.
+
+    On a CPU in channels_last torch (2.15, by oneDNN) writes past the end of its weights' gradient where fewer
+    channels come in than a vector register holds, and the process ends by SIGSEGV or SIGABRT some steps
+    later. There the stride is taken first, which is the same sum.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and self.in_channels < FLOATS_IN_A_REGISTER:
+            across, down = self.stride
+            return F.conv2d(x[:, :, ::across, ::down], self.weight)
+        return super().forward(x)
+
+
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], channels_in: int, channels: int, depth: int, *, stride: int
 ) -> nn.Sequential:
@@ -69,7 +88,7 @@ def _stage(
     shortcut: nn.Module | None = None
     if stride != 1 or channels_in != channels_out:
         shortcut = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
+            Shortcut(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
             nn.BatchNorm2d(channels_out),
         )
     # torchvision's Bottleneck scales its inner width by base_width/64, which is 1 here: `channels` is the
