@@ -133,8 +133,8 @@ def _compact(drawing: str) -> Markup:
 
 
 def _lines(text: str, size: float, width: float, weight: str = "normal") -> list[str]:
-    """`text` in lines of at most `width`, broken between words, but not between a number and its unit; a longer
-    word has a line of its own."""
+    """`text` in lines of at most `width`, broken between words, and never between a number and its unit; a
+    longer word has a line of its own."""
     lines = [""]
     for word in re.split(r"(?<!\d) | (?![%\w])", printable(text)):
         longer = f"{lines[-1]} {word}".strip()
