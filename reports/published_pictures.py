@@ -27,6 +27,8 @@ MARGIN = 14
 TITLE, VALUE, SMALL = 17.0, 27.0, 13.5
 """Sizes of text."""
 LEADING = 1.35
+GAP = 10
+"""Between two rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class PublishedPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """A card of the verdict, its texts in lines."""
+    """A card of the verdict, with its texts in lines."""
 
     card: Card
     label: list[str]
@@ -50,58 +52,91 @@ class _Row:
         return 22 + LEADING * SMALL * (len(self.label) + len(self.detail))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """One picture before it has colours: its title, and below that rows or a drawing."""
+
+    name: str
+    alt: str
+    title: list[str]
+    height: float
+    """Of what is below the title."""
+    rows: tuple[_Row, ...] = ()
+    column: float = 0
+    """Where the rows' labels begin, from their left."""
+    drawing: Markup | None = None
+
+    @property
+    def top(self) -> float:
+        """Where that begins."""
+        return MARGIN + LEADING * TITLE * len(self.title) + 14
+
+
 def readme_pictures(comparison: Summary) -> tuple[PublishedPicture, ...]:
-    """The verdict and the learning curve. Raises RecordError where the comparison has no curve."""
-    said = verdict(comparison.report)
-    cards = "; ".join(f"{card.label}: {card.value} ({card.detail})" for card in said.cards)
-    curve = curve_picture(comparison)
-    if curve is None:
-        raise RecordError("the published comparison has no learning curve, which the README shows")
-    head, body = curve.svg.split(">", 1)
-    (height,) = re.findall(r'viewBox="0 0 [\d.]+ ([\d.]+)"', head)
-    column = 20 + max(_width(card.value, VALUE, "bold") for card in said.cards)
-    rows = [
-        _Row(
-            card=card,
-            label=_lines(card.label, SMALL, WIDTH - column - 24),
-            detail=_lines(f"{SYMBOLS[card.tone]} {card.detail}", SMALL, WIDTH - column - 24),
-        )
-        for card in said.cards
-    ]
-    contents = {
-        "verdict": {"title": said.headline, "alt": f"{said.headline} {cards}.", "rows": rows},
-        "curve": {"title": curve.title, "alt": curve.alt, "drawing": _compact(body.rpartition("</svg>")[0])},
-    }
-    needed = {"verdict": sum(row.height + 10 for row in rows) - 10, "curve": float(height)}
-    titles = {name: _lines(str(content["title"]), TITLE, WIDTH, "bold") for name, content in contents.items()}
-    tops = {name: MARGIN + LEADING * TITLE * len(lines) + 14 for name, lines in titles.items()}
-    # Of one height, because they stand beside each other.
-    size = (WIDTH + 2 * MARGIN, round(max(tops[name] + needed[name] for name in contents) + MARGIN))
+    """The verdict and the learning curve, of one size, since they stand beside each other. Raises RecordError
+    where the comparison has no curve."""
+    frames = (_verdict(comparison), _curve(comparison))
+    size = (WIDTH + 2 * MARGIN, round(max(frame.top + frame.height for frame in frames) + MARGIN))
     template = templates().get_template("picture.svg.j2")
     return tuple(
         PublishedPicture(
-            name=name,
-            alt=printable(str(content["alt"])),
+            name=frame.name,
+            alt=frame.alt,
             svg={
                 theme: _resolved(
                     template.render(
-                        {"rows": (), "drawing": "", **content},
+                        frame=frame,
                         size=size,
-                        lines=titles[name],
-                        top=tops[name],
-                        column=column,
                         margin=MARGIN,
                         title_size=TITLE,
                         value_size=VALUE,
                         small_size=SMALL,
                         leading=LEADING,
+                        gap=GAP,
                     ),
                     palette(theme),
                 )
                 for theme in THEMES
             },
         )
-        for name, content in contents.items()
+        for frame in frames
+    )
+
+
+def _verdict(comparison: Summary) -> _Frame:
+    said = verdict(comparison.report)
+    column = 36 + max(_width(card.value, VALUE, "bold") for card in said.cards)
+    rows = tuple(
+        _Row(
+            card=card,
+            label=_lines(card.label, SMALL, WIDTH - column - 8),
+            detail=_lines(f"{SYMBOLS[card.tone]} {card.detail}", SMALL, WIDTH - column - 8),
+        )
+        for card in said.cards
+    )
+    cards = "; ".join(f"{card.label}: {card.value} ({card.detail})" for card in said.cards)
+    return _Frame(
+        name="verdict",
+        alt=printable(f"{said.headline} {cards}."),
+        title=_lines(said.headline, TITLE, WIDTH, "bold"),
+        height=sum(row.height for row in rows) + GAP * (len(rows) - 1),
+        rows=rows,
+        column=column,
+    )
+
+
+def _curve(comparison: Summary) -> _Frame:
+    picture = curve_picture(comparison)
+    if picture is None:
+        raise RecordError("the published comparison has no learning curve, which the README shows")
+    head, body = picture.svg.split(">", 1)
+    (height,) = re.findall(r'viewBox="0 0 [\d.]+ ([\d.]+)"', head)
+    return _Frame(
+        name="curve",
+        alt=picture.alt,
+        title=_lines(picture.title, TITLE, WIDTH, "bold"),
+        height=float(height),
+        drawing=_compact(body.rpartition("</svg>")[0]),
     )
 
 

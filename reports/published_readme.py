@@ -125,8 +125,8 @@ def _comparison_rows(file: PublishedFile) -> tuple[ReadmeRow, ...]:
             file=file,
         ),
         ReadmeRow(
-            what=f"Linear accuracy, and `{plan.baseline}`'s",
-            found=f"**{percent(ours.mean)}** and {percent(theirs.mean)}: {signed(gap.estimate)} points "
+            what=f"Linear accuracy against `{plan.baseline}`",
+            found=f"**{percent(ours.mean)}** against {percent(theirs.mean)}: {signed(gap.estimate)} points "
             f"({signed(gap.low)} to {signed(gap.high)}), *{judged.verdict}*",
             conditions=f"the same, {plural(gap.samples, 'seed')}, margin {judged.margin_points:.1f} points",
             file=file,
@@ -139,7 +139,9 @@ def _loss_row(file: PublishedFile) -> ReadmeRow:
     found = (place for place in summary.rows if (place.n, place.d) == HEADLINE_SHAPE)
     place = _needed(next(found, None), file, "256 × 8192")
     ours = summary.ours_at(place)
-    speedup = _needed(ours and ours.speedup, file, f"time beside {BASELINE}'s at {summary.label(place)}")
+    speedup = _needed(
+        ours.speedup if ours else None, file, f"time beside {BASELINE}'s at {summary.label(place)}"
+    )
     return ReadmeRow(
         what="The loss against the authors' formula",
         found=_with_span(speedup),
