@@ -4,7 +4,7 @@ Every number in it is looked up in the report of its record file; the template h
 """
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,11 +12,11 @@ from bench.compare import Interval
 from reports.loss_load import BASELINE
 from reports.proof_judge import Proof
 from reports.proof_words import measured_text, proof_verdict, target_text
-from reports.publications import Publications, PublishedFile, version_of
+from reports.publications import Publications, PublishedFile, machine_name, version_of
 from reports.published_pictures import PublishedPicture
 from reports.render import markdown_templates
 from reports.tables import markdown_text
-from reports.text import percent, plural, signed, span, times
+from reports.text import listed, percent, plural, signed, span, times
 from vicreg_fast.errors import RecordError
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def readme_block(published: Publications, pictures: Iterable[PublishedPicture]) 
         .render(
             pictures=[(picture.name, html.escape(picture.alt)) for picture in pictures],
             proof=_proof(published.proofs[0]) if published.proofs else None,
-            machine=_machine(files),
+            machines=_machines(files),
             rows=(*_comparison_rows(compared), _loss_row(losses), _loader_row(loaders)),
         )
     )
@@ -74,28 +74,20 @@ def _proof(proof: Proof) -> dict[str, object]:
     }
 
 
-def _machine(files: list[PublishedFile]) -> dict[str, object]:
-    """What the files share; raises RecordError where they are not of one machine and one set of versions."""
-    found = {
-        (
-            file.environment.processor,
-            file.environment.cores,
-            version_of(file.environment, "torch"),
-            version_of(file.environment, "nvidia-dali"),
-        )
-        for file in files
-    }
-    if len(found) != 1:
-        raise RecordError(
-            f"{', '.join(file.name for file in files)}: not all of one machine and its versions"
-        )
-    ((processor, cores, torch, dali),) = found
-    return {
-        "processor": processor,
-        "cores": cores,
-        "torch": torch,
-        "dali": dali,
-    }
+def _machines(files: Sequence[PublishedFile]) -> str:
+    """Each machine with its versions once; where there are several, with the records that come from it."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        versions = [
+            f"{name} {version}"
+            for name, package in (("torch", "torch"), ("DALI", "nvidia-dali"))
+            if (version := version_of(file.environment, package))
+        ]
+        machine = f"{machine_name(file.environment)}, {listed(versions)}"
+        found.setdefault(markdown_text(machine), []).append(file.path.name)
+    if len(found) == 1:
+        return f"on one machine ({next(iter(found))})"
+    return "; ".join(f"{listed(names)} on {machine}" for machine, names in found.items())
 
 
 def _comparison_rows(file: PublishedFile) -> tuple[ReadmeRow, ...]:

@@ -137,6 +137,7 @@ def test_a_changed_record_and_a_proof_are_written(checkout: Path, monkeypatch: p
     assert ours
     for line in ours:
         line["linear_top1"] = 0.5417
+    lines[0]["processor"] = "Another CPU"
     record.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     full_proof(checkout / "reports" / "published" / "2026-12-01-gpu")
     monkeypatch.setattr(publish, "ROOT", checkout)
@@ -148,6 +149,7 @@ def test_a_changed_record_and_a_proof_are_written(checkout: Path, monkeypatch: p
     readme = (checkout / "README.md").read_text(encoding="utf-8")
     results = (checkout / "docs" / "RESULTS.md").read_text(encoding="utf-8")
     assert "| **54.2 %** against " in readme
+    assert "comparison.jsonl on Another CPU, " in readme
     assert f"54.2 ({ours[0]['seed']})" in results
     block = readme.split(BEGIN)[1].split(END)[0]
     assert "\n**16 of 18 targets are reached on NVIDIA H100 80GB HBM3, 1 is too close to call" in block
