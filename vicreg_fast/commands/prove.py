@@ -62,7 +62,7 @@ def _seconds(_: click.Context, parameter: click.Parameter, value: float) -> floa
     "[default: the built-in set at 32×32]",
 )
 def command(out: Path, budget: float, names: tuple[str, ...], data: Path | None) -> None:
-    """Measure every claim about GPUs on this machine's, in parts, the most important first, and print each
+    """Measure every claim about GPUs on this machine, in parts, the most important first, and print each
     claim beside its target.
 
     The same command resumes a proof that stopped. Without a GPU every part runs at toy size: a rehearsal,
