@@ -13,13 +13,13 @@ from vicreg_fast import __version__
 from vicreg_fast.errors import UsageError, VICRegFastError
 
 COMMANDS = {
-    "pretrain": "Pretrain a backbone with VICReg; a second call goes on where the first stopped.",
-    "linear": "Measure a pretrained backbone: linear probe and nearest neighbours.",
+    "pretrain": "Pretrain a backbone with VICReg; the same command resumes a run that stopped.",
+    "linear": "Evaluate a pretrained backbone: linear probe and nearest neighbours.",
     "bench": "Compare with the baseline: throughput, memory, accuracy; or time the loss, or the loaders.",
-    "prove": "Measure everything that is claimed of a GPU, in one command that can be gone on with.",
+    "prove": "Measure every claim about GPUs on yours, in one resumable command.",
     "report": "Render records as HTML, Markdown and CSV.",
     "data": "Make, check or describe a data set.",
-    "doctor": "Say what is here, what will be used, and what falls back and why.",
+    "doctor": "Show what is installed, what will be used, and what falls back and why.",
 }
 
 

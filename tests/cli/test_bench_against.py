@@ -222,7 +222,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     refused(against(run_here, "main", "--gates-only", "--rounds", 3, *none), 2, "--gates-only")
     refused(against(run_here, "main", "--gates-only", "--timing-too", *none), 2, "--timing-too")
     refused(run_here("bench", "loss", "--strict", *none), 2, "--strict", "--against")
-    refused(run_here("bench", "loss", "--gates-only", *none), 2, "--gates-only goes with --against")
+    refused(run_here("bench", "loss", "--gates-only", *none), 2, "--gates-only needs --against")
     newer = tmp_path / "newer.jsonl"
     newer.write_text('{"schema_version": 2, "kind": "regression-plan"}\n')
     refused(against(run_here, newer, *none), 5, "newer than this version reads")

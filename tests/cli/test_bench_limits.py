@@ -54,7 +54,7 @@ def test_a_trace_is_read_without_torch(tmp_path: Path, environment: dict[str, st
 
 
 def test_what_holds_no_trace_is_named(tmp_path: Path, run_here: Run) -> None:
-    refused(run_here("bench", "trace", tmp_path), 1, str(tmp_path), "holds no trace")
+    refused(run_here("bench", "trace", tmp_path), 1, str(tmp_path), "contains no trace")
     refused(run_here("bench", "trace", tmp_path / "none.json"), 1, "none.json", "No such file")
     torn = trace_file(tmp_path / "torn")
     torn.write_bytes(torn.read_bytes()[:40])

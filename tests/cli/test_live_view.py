@@ -111,7 +111,7 @@ def test_a_last_step_that_was_told_is_told_once() -> None:
         view.start(trainer(step=999))
         feed(view, 1000, 1000)
     lines = written(on).splitlines()
-    assert lines[0] == "going on from step 999 of 1000"
+    assert lines[0] == "resuming from step 999 of 1000"
     assert [line.split("  ")[0] for line in lines[1:]] == ["step 1000/1000"]
     assert lines[1].endswith("ETA 0:00:00")
 

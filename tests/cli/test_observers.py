@@ -40,7 +40,7 @@ def test_a_run_with_both_writes_them_into_its_folder_and_says_so(images: Path, t
 def test_a_session_that_is_too_short_for_a_trace_says_so(images: Path, tmp_path: Path) -> None:
     done = pretrain(images, tmp_path / "run", "--trace", "--set", "max_steps=2")
     assert done.exception is None, done.output
-    assert "no trace: the session ended before its step 20" in done.stdout
+    assert "no trace: the session ended before step 20" in done.stdout
     assert not (tmp_path / "run" / "trace").exists()
 
 

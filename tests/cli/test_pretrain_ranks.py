@@ -67,9 +67,9 @@ def test_what_is_started(
     [
         ({"gpus": 8}, None, GPU, "auto", "--gpus 8: this machine has 2; use --gpus 2"),
         ({"gpus": 2}, None, CPU, "auto", "--gpus 2: torch finds no CUDA device"),
-        ({"gpus": 2}, None, CPU, "cpu", "--gpus 2: cannot go with --device cpu; use --ranks 2"),
+        ({"gpus": 2}, None, CPU, "cpu", "--gpus 2: cannot be combined with --device cpu; use --ranks 2"),
         ({"ranks": 2}, None, GPU, "auto", "--ranks 2: is for --device cpu; use --gpus 2"),
-        ({"gpus": 2, "ranks": 2}, None, GPU, "auto", "--gpus 2: cannot go with --ranks 2"),
+        ({"gpus": 2, "ranks": 2}, None, GPU, "auto", "--gpus 2: cannot be combined with --ranks 2"),
         ({"gpus": 2}, TORCHRUN, GPU, "auto", "--gpus 2: torchrun has started the ranks already"),
         ({"max_restarts": 2}, SLURM, GPU, "auto", "--max-restarts 2: Slurm has started the ranks already"),
         (

@@ -39,7 +39,7 @@ def test_a_rehearsal_takes_some_images_of_every_class(
     assert all(
         (data / "train" / name).read_bytes() == (small / "train" / name).read_bytes() for name in train.files
     )
-    assert notes == ["on 20 training and 20 test images of --data at most"]
+    assert notes == ["on at most 20 training and 20 test images of --data"]
     assert found.fill("{small}/x") == f"{small}/x"
     assert len(notes) == 1
 

@@ -55,7 +55,7 @@ def test_junit_is_written_where_the_records_judge_something(
     file = losses(tmp_path / "a.jsonl")
     refused(
         run_here("report", file, "--junit", tmp_path / "y.xml", "--out", tmp_path / "none"),
-        *(2, "--junit", "a.jsonl is a run of bench loss, which judges nothing"),
+        *(2, "--junit", "a.jsonl is a run of bench loss, which has no verdict"),
     )
     assert not (tmp_path / "none").exists()
 

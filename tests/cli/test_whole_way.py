@@ -70,7 +70,7 @@ def test_pretrain_then_linear(run: Run, run_here: Run, images: Path, tmp_path: P
 
     again = run_here("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
     assert again.returncode == 0
-    assert "finished already" in again.stdout
+    assert "already finished" in again.stdout
     assert len((out / "sessions.jsonl").read_text().splitlines()) == 1
 
 
@@ -121,7 +121,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
     resumed = run_here(*arguments)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"going on from step {stopped_at} of {STEPS}" in resumed.stderr
+    assert f"resuming from step {stopped_at} of {STEPS}" in resumed.stderr
     assert steps_of(out) == list(range(1, STEPS + 1))
     sessions = [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
     assert [session["from_step"] for session in sessions] == [0, stopped_at]

@@ -10,6 +10,7 @@ from vicreg_fast.cli import COMMANDS
 
 LONGEST_FILE = 350
 """Lines. A file is one idea, and about 300 lines at most."""
+LONGEST_README = 120
 INDEX_HOST = re.compile(
     r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|pypi\.nvidia\.com", re.IGNORECASE
 )
@@ -51,6 +52,13 @@ def test_every_make_target_in_the_documents_exists(root: Path) -> None:
 def test_every_command_in_the_readme_exists(root: Path) -> None:
     used = set(re.findall(r"^vicreg-fast ([a-z]+)", _text(root / "README.md"), re.MULTILINE))
     assert used == set(COMMANDS)
+
+
+def test_the_readme_is_short_and_leads_to_every_page(root: Path) -> None:
+    readme = _text(root / "README.md")
+    assert len(readme.splitlines()) <= LONGEST_README
+    linked = set(re.findall(r"\]\(([\w./-]+\.md)\)", readme))
+    assert linked == {f"docs/{page.name}" for page in (root / "docs").glob("*.md")} | {"CONTRIBUTING.md"}
 
 
 def test_ci_runs_what_make_knows(root: Path) -> None:

@@ -44,20 +44,20 @@ _OPTIONS = (
         "--against",
         metavar="FILE|REV",
         help="Compare our loss with a revision of this checkout, with the records of an earlier run, or with "
-        "what pytest --benchmark-json wrote of bench/suite_loss.",
+        "the file that pytest --benchmark-json wrote for bench/suite_loss.",
     ),
-    click.option("--cases", metavar="NAME,...", help="With --against: only these, all of them timed."),
+    click.option("--cases", metavar="NAME,...", help="With --against: only these cases, all of them timed."),
     click.option(
         "--rounds",
         type=click.IntRange(2),
-        help="With --against: processes of each side.  "
+        help="With --against: how many processes each side runs.  "
         f"[default: {ROUNDS}, and up to {MOST_ROUNDS} on a noisy machine]",
     ),
-    click.option("--gates-only", is_flag=True, help="With --against: exact counts, and no times."),
+    click.option("--gates-only", is_flag=True, help="With --against: compare exact counts and time nothing."),
     click.option(
-        "--timing-too", is_flag=True, help="With --against: time the cases even where a count has risen."
+        "--timing-too", is_flag=True, help="With --against: time the cases even if a count has risen."
     ),
-    click.option("--strict", is_flag=True, help="With --against: exit with 3 where it is inconclusive."),
+    click.option("--strict", is_flag=True, help="With --against: exit with 3 if the result is inconclusive."),
     click.option(
         "--junit",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -68,7 +68,7 @@ _OPTIONS = (
         "--summary",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help='With --against: append the verdict as Markdown, as to "$GITHUB_STEP_SUMMARY".',
+        help='With --against: append the verdict as Markdown, for example to "$GITHUB_STEP_SUMMARY".',
     ),
 )
 
@@ -78,7 +78,8 @@ def refuse_others(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise UsageError(
-                f"--{name} does not go with --against, whose cases have their shapes; choose with --cases"
+                f"--{name} cannot be used with --against, whose cases have their own shapes; "
+                "choose with --cases"
             )
 
 
@@ -86,7 +87,7 @@ def refuse_alone(given: dict[str, Any]) -> None:
     """Raises UsageError for an option that goes with --against, where that is not given."""
     for name, value in given.items():
         if value:
-            raise UsageError(f"--{name.replace('_', '-')} goes with --against FILE|REV")
+            raise UsageError(f"--{name.replace('_', '-')} needs --against FILE|REV")
 
 
 def run_against(options: Against) -> int:

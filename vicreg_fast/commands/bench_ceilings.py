@@ -14,12 +14,12 @@ DTYPES = ("bfloat16", "float16", "tf32", "float32")
 @click.option(
     "--dtypes",
     type=names_type(*DTYPES),
-    help=f"Of {', '.join(DTYPES)}, joined by commas.  [default: bfloat16,tf32,float32; on a CPU float32]",
+    help=f"Any of {', '.join(DTYPES)}, joined by commas.  [default: bfloat16,tf32,float32; on a CPU float32]",
 )
 @common.device_option
 @common.out_option
 def ceilings(dtypes: tuple[str, ...] | None, device: str, out: Path | None) -> None:
-    """Measure what matrix products and copies reach here: the ceilings that floors are reckoned with.
+    """Measure how fast matrix products and copies run here: the ceilings from which floors are computed.
 
     The best of several large products in each dtype, and of several large copies. Writes records.jsonl.
     """

@@ -19,14 +19,14 @@ class _Finite(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no number to reckon with", param, ctx)
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 
 def _currency(ctx: click.Context, param: click.Parameter, value: str) -> str:
     value = value.strip()
     if not value or not value.isprintable() or len(value) > LONGEST_CURRENCY:
-        raise click.BadParameter(f"must be a currency's name of 1 to {LONGEST_CURRENCY} characters, as EUR")
+        raise click.BadParameter(f"must be a currency of 1 to {LONGEST_CURRENCY} characters, such as EUR")
     return value
 
 
@@ -37,16 +37,16 @@ def cost_options(command: F) -> F:
             "--target-accuracy",
             type=_Finite(0, 100, min_open=True),
             metavar="PERCENT",
-            help="Linear accuracy whose cost is asked for.  [default: what the baseline ends with]",
+            help="Linear accuracy whose cost to report.  [default: what the baseline ends with]",
         ),
         click.option(
-            "--currency", default="USD", show_default=True, callback=_currency, help="That of --price."
+            "--currency", default="USD", show_default=True, callback=_currency, help="Currency of --price."
         ),
         click.option(
             "--price",
             type=_Finite(0, min_open=True),
             metavar="AN_HOUR",
-            help="What an hour of this machine costs: reports the cost of an epoch and of an accuracy.",
+            help="What an hour on this machine costs; adds the cost of an epoch and of an accuracy.",
         ),
     ):
         command = option(command)

@@ -22,10 +22,10 @@ in a noisy series some more. Few enough that one which was looked at and accepte
     type=click.IntRange(1),
     default=RECENT,
     show_default=True,
-    help="Points of a series within which a slowdown counts as recent.",
+    help="How many of the last points of a series count as recent.",
 )
 @click.option(
-    "--strict", is_flag=True, help="Exit with 1 where the last change of a series is a recent slowdown."
+    "--strict", is_flag=True, help="Exit with 1 if the last change of a series is a recent slowdown."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every series, point and change as JSON instead.")
 @click.option(

@@ -34,7 +34,9 @@ class _Numbers(click.ParamType):
         numbers = [int(word) for word in words if word.isascii() and word.isdecimal() and len(word) < 10]
         if len(numbers) < len(words) or not all(self._least <= n <= LARGEST for n in numbers):
             self.fail(
-                f"{value!r} is no list of whole numbers of at least {self._least}, as 1,2,4", param, ctx
+                f"{value!r} is not a list of whole numbers of at least {self._least}, such as 1,2,4",
+                param,
+                ctx,
             )
         return tuple(sorted(set(numbers)))
 
@@ -65,14 +67,14 @@ def _seconds(least: float) -> Callable[[click.Context, click.Parameter, float], 
     "--pipelines",
     type=_Names(),
     metavar="NAME,...",
-    help="Of torchvision-stock (the authors'), torchvision, torchvision-v2, dali.  [default: all]",
+    help="Any of torchvision-stock (the authors'), torchvision, torchvision-v2, dali.  [default: all]",
 )
 @click.option(
     "--decoders",
     type=_Names(),
     metavar="NAME,...",
-    help="Of pil, pil-draft, torchvision-io, dali-cpu, and on a GPU dali-mixed, dali-mixed-cache; each "
-    "pipeline is measured with all of them that it can have.  [default: each pipeline's own]",
+    help="Any of pil, pil-draft, torchvision-io, dali-cpu, and on a GPU dali-mixed, dali-mixed-cache; "
+    "each pipeline is measured with all of these that it supports.  [default: each pipeline's own]",
 )
 @click.option(
     "--threads",
@@ -80,7 +82,7 @@ def _seconds(least: float) -> Callable[[click.Context, click.Parameter, float], 
     "threads",
     type=_Numbers(1),
     metavar="N,...",
-    help="Threads, or worker processes.  [default: the cores, at most 16]",
+    help="Threads, or worker processes.  [default: one for each core, at most 16]",
 )
 @click.option(
     "--sizes",
@@ -99,9 +101,9 @@ def _seconds(least: float) -> Callable[[click.Context, click.Parameter, float], 
     default="128",
     show_default=True,
     metavar="N,...",
-    help="Pairs of views a batch.",
+    help="Pairs of views in a batch.",
 )
-@click.option("--augmentation", default="official", show_default=True, help="Of official, small-images.")
+@click.option("--augmentation", default="official", show_default=True, help="official or small-images.")
 @click.option("--rounds", type=click.IntRange(1), default=6, show_default=True)
 @click.option(
     "--seconds",
@@ -109,7 +111,7 @@ def _seconds(least: float) -> Callable[[click.Context, click.Parameter, float], 
     default=5.0,
     show_default=True,
     callback=_seconds(0.01),
-    help="That each is measured in each round.",
+    help="How long each loader is measured in each round.",
 )
 @click.option(
     "--patience",
@@ -135,13 +137,13 @@ def loader(
     device: str,
     out: Path | None,
 ) -> None:
-    """Time the loaders alone, pairs of views a second, interleaved, and measure how far each one's views are
-    from the official ones: the authors' loader (torchvision's stock transforms to float views), our
-    torchvision pipeline, torchvision.transforms.v2 on tensors, and DALI.
+    """Time the loaders alone, in pairs of views a second, and measure how far each one's views are from the
+    official ones: the authors' loader (torchvision's stock transforms to float views), our torchvision
+    pipeline, torchvision.transforms.v2 on tensors, and DALI.
 
     Lists of threads, sizes and batch sizes are measured as a grid. Without --data it draws 500×375 JPEGs.
-    Writes records.jsonl, report.html, report.md and samples.csv. Exit code 4 when a loader failed; the others
-    are measured all the same.
+    Writes records.jsonl, report.html, report.md and samples.csv. Exit code 4 if a loader failed; the others
+    are still measured.
     """
     from pipelines.spec import AUGMENTATIONS
 

@@ -72,9 +72,9 @@ def _shape(text: str) -> tuple[int, int]:
     "--providers",
     type=_Names("providers"),
     metavar="NAME,...",
-    help="Of official, official-compiled, lightly (pip install 'vicreg-fast[rivals]'), stable-pretraining "
-    "(vicreg-fast[rivals-all]), solo-learn, augwester, auto, auto-graphed, gram, covariance, "
-    "gram-triton, covariance-triton.  [default: every one that can run here]",
+    help="Any of official, official-compiled, lightly (pip install 'vicreg-fast[rivals]'), "
+    "stable-pretraining (vicreg-fast[rivals-all]), solo-learn, augwester, auto, auto-graphed, gram, "
+    "covariance, gram-triton, covariance-triton.  [default: every one that can run here]",
 )
 @click.option(
     "--dtype",
@@ -83,39 +83,41 @@ def _shape(text: str) -> tuple[int, int]:
     default="float32",
     show_default=True,
     metavar="NAME,...",
-    help=f"Of {', '.join(DTYPES)}.",
+    help=f"Any of {', '.join(DTYPES)}.",
 )
 @click.option(
     "--phases",
     type=_Names("phases", PHASES),
     default=",".join(PHASES),
     metavar="NAME,...",
-    help=f"Of {', '.join(PHASES)}.  [default: all three]",
+    help=f"Any of {', '.join(PHASES)}.  [default: all three]",
 )
 @click.option(
     "--pairs",
     type=click.IntRange(1),
     help=f"Samples of each provider at each shape.  [default: 30, or as many as fit in {SECONDS_A_SHAPE:.0f} "
-    "seconds, and 10 at least]",
+    "seconds, but at least 10]",
 )
 @click.option(
     "--ranks",
     type=click.IntRange(1),
     default=1,
     metavar="W",
-    help="Also time one rank's share of each batch among W, without the others and their links.",
+    help="Also time one rank's share of a batch over W ranks, without the other ranks and their links.",
 )
 @click.option(
-    "--profile", is_flag=True, help="Then profile each of ours: kernel times and gaps, into the records."
+    "--profile",
+    is_flag=True,
+    help="Then profile each of our losses: record its kernel times and gaps.",
 )
-@click.option("--cold", is_flag=True, help="Flush the caches before each call that is timed.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of torch on a CPU.  [default: torch's]")
+@click.option("--cold", is_flag=True, help="Flush the caches before each timed call.")
+@click.option("--threads", type=click.IntRange(1), help="Torch's threads on a CPU.  [default: torch's]")
 @click.option(
     "--static",
     is_flag=True,
-    help="Compile every GPU kernel instead, without a GPU, and compare what became of it with the record.",
+    help="Instead, compile every GPU kernel, without a GPU, and compare the result with the record.",
 )
-@click.option("--update", is_flag=True, help="With --static: write the record anew.")
+@click.option("--update", is_flag=True, help="With --static: rewrite the record.")
 @bench_against.against_options
 @common.device_option
 @common.out_option
@@ -139,14 +141,13 @@ def loss(
     """Time the loss, forward and backward, and measure its memory: ours in each form and backend beside the
     authors' and others', interleaved.
 
-    Before anything is timed, its value and gradient are held to a float64 oracle. All shapes take some 25
-    minutes on two cores, most of it the others' at D = 8192. Exit codes: 1 when a loss
-    fails that check, 4 when one ended with an error.
+    Before anything is timed, its value and gradient are checked against a float64 oracle. All shapes take
+    about 25 minutes on two cores, most of it spent in the other losses at D = 8192. Exit codes: 1 if a loss
+    fails that check, 4 if one ends with an error.
 
-    With --against it asks instead whether our loss is slower than at another revision, in half a minute:
-    exact counts first, then times in alternating processes. Exit codes: 0 fine, 1 a regression, 2 usage,
-    3 inconclusive (0 without --strict), 4 a case failed or is missing, 5 the base is missing or not
-    comparable.
+    With --against it takes half a minute to check whether our loss is slower than at another revision: exact
+    counts first, then times in alternating processes. Exit codes: 0 fine, 1 a regression, 2 usage, 3
+    inconclusive (0 without --strict), 4 a case failed or is missing, 5 the base is missing or not comparable.
     """
     if against["against"] is not None:
         bench_against.refuse_others(
@@ -167,7 +168,7 @@ def loss(
 
         raise click.exceptions.Exit(run_static(update=update, console=common.stdout_console()))
     if update:
-        raise UsageError("--update goes with --static: it writes the kernels' record anew")
+        raise UsageError("--update needs --static: it rewrites the kernels' record")
     if quick and shapes:
         raise UsageError("--quick and --shapes exclude each other")
     if cold and ranks > 1:

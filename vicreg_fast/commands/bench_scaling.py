@@ -33,11 +33,15 @@ class _WorldSizes(click.ParamType):
         except ValueError:
             sizes = []
         if not sizes or not all(1 <= size <= LARGEST for size in sizes) or (dash and sizes[0] > sizes[1]):
-            self.fail(f"{value!r} is neither 1,8,64 nor 1-4096, of ranks from 1 to {LARGEST:,}", param, ctx)
+            self.fail(
+                f"{value!r} is neither a list as 1,8,64 nor a range as 1-4096, within 1 to {LARGEST:,}",
+                param,
+                ctx,
+            )
         if dash:
             sizes = [2**power for power in range(LARGEST.bit_length()) if sizes[0] <= 2**power <= sizes[1]]
             if not sizes:
-                self.fail(f"{value!r} holds no power of two; name the ranks, as 3,5,6", param, ctx)
+                self.fail(f"{value!r} contains no power of two; list the ranks, such as 3,5,6", param, ctx)
         return tuple(sorted(set(sizes)))
 
 
@@ -61,34 +65,34 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     type=click.Choice(["bfloat16", "float16", "float32", "float64"]),
     default="bfloat16",
     show_default=True,
-    help="Of the embeddings.",
+    help="Dtype of the embeddings.",
 )
 @click.option(
     "--backend",
     type=click.Choice(["auto", "torch", "triton"]),
     default="auto",
     show_default=True,
-    help="Of our loss; triton is taken wherever it has the kernel.",
+    help="Backend of our loss; triton is used wherever it has a kernel.",
 )
-@click.option("--tf32", is_flag=True, help="Products of float32 run in TF32.")
+@click.option("--tf32", is_flag=True, help="Run float32 products in TF32.")
 @click.option(
     "--gpu",
     type=click.Choice(list(PRESETS)),
     default="h100-ib",
     show_default=True,
-    help="Rates to start from.",
+    help="GPU whose rates to start from.",
 )
-@click.option("--matmul-tflops", type=POSITIVE, help="Reached in products of --dtype (of TF32 with --tf32).")
-@click.option("--memory-gbytes", type=POSITIVE, help="Reached by a copy, reads and writes together, in GB/s.")
-@click.option("--link-gbytes", type=POSITIVE, help="Received by each rank of a ring, in GB/s.")
-@click.option("--latency-us", type=click.FloatRange(0), help="Of one step of a ring.")
-@click.option("--kernel-us", type=click.FloatRange(0), help="From one small kernel's start to the next's.")
+@click.option("--matmul-tflops", type=POSITIVE, help="Rate of products in --dtype (TF32 with --tf32).")
+@click.option("--memory-gbytes", type=POSITIVE, help="Rate of a copy, reads plus writes, in GB/s.")
+@click.option("--link-gbytes", type=POSITIVE, help="Rate at which each rank of a ring receives, in GB/s.")
+@click.option("--latency-us", type=click.FloatRange(0), help="Latency of one step of a ring.")
+@click.option("--kernel-us", type=click.FloatRange(0), help="Time from one small kernel's start to the next.")
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Records of `bench loss` on a GPU to check the model against; may be given again.",
+    help="Records of `bench loss` on a GPU to check the model against; may be repeated.",
 )
 @common.out_option
 def scaling(
@@ -103,15 +107,15 @@ def scaling(
     out: Path | None,
     **given: float | None,
 ) -> None:
-    """Predict the loss on many ranks, ours and the authors' code: FLOPs, bytes and time a rank.
+    """Predict what the loss costs on many ranks, ours and the authors': FLOPs, bytes and time of each rank.
 
-    On paper: no GPU is used, and every time is a model's.
+    This is a model on paper: no GPU is used, and nothing is timed.
 
     Writes records.jsonl, report.html and report.md.
     """
     if tf32 and dtype != "float32":
         raise UsageError(
-            f"--tf32 is of float32 products, not of {dtype}; leave it out, or say --dtype float32"
+            f"--tf32 applies to float32 products, not to {dtype}; leave it out, or use --dtype float32"
         )
     rates = _rates(PRESETS[gpu], "tf32" if tf32 else dtype, given)
     folder = common.new_records_folder(out, "scaling")

@@ -12,9 +12,9 @@ SUFFIXES = ("*.pt.trace.json", "*.pt.trace.json.gz")
 @click.command(name="trace")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def trace(paths: tuple[Path, ...]) -> None:
-    """Say where the time of traced steps went. PATH is a trace of torch.profiler, or a folder of some.
+    """Show where the time of traced steps went. PATH is a trace from torch.profiler, or a folder with some.
 
-    Takes what `bench --trace` and `pretrain --trace` wrote, and imports no torch.
+    Reads what `bench --trace` and `pretrain --trace` wrote, without importing torch.
     """
     from vicreg_fast.training.trace_summary import summarize_trace
 
@@ -29,5 +29,5 @@ def _traces(path: Path) -> list[Path]:
         return [path]
     found = sorted(file for suffix in SUFFIXES for file in path.rglob(suffix))
     if not found:
-        raise RecordError(f"{path}: holds no trace (*.pt.trace.json.gz); make one with `bench --trace`")
+        raise RecordError(f"{path}: contains no trace (*.pt.trace.json.gz); make one with `bench --trace`")
     return found

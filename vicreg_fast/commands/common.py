@@ -37,20 +37,20 @@ device_option = click.option(
     type=click.Choice(["auto", "cuda", "cpu"]),
     default="auto",
     show_default=True,
-    help="Where to compute; auto takes a GPU that is there.",
+    help="Where to compute; auto uses a GPU if there is one.",
 )
 recipe_option = click.option(
     "--recipe",
     "recipe_name",
     metavar="NAME|FILE",
-    help="A recipe that ships, or a TOML file. Default: smoke on a CPU, imagenet-r50-100ep on a GPU.",
+    help="A built-in recipe, or a TOML file. Default: smoke on a CPU, imagenet-r50-100ep on a GPU.",
 )
 set_option = click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key of the recipe; may be given again.",
+    help="Change a key of the recipe; may be repeated.",
 )
 out_option = click.option(
     "--out",
@@ -69,7 +69,7 @@ def new_records_folder(out: Path | None, kind: str) -> Path:
     """The same, where there are no records yet. Raises UsageError where there are: none is written over."""
     folder = output_folder(out, kind)
     if (folder / "records.jsonl").exists():
-        raise UsageError(f"{folder}: holds records already; name another folder with --out")
+        raise UsageError(f"{folder}: holds records already; choose another folder with --out")
     return folder
 
 
@@ -223,7 +223,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         if sys.stderr.isatty():
-            click.echo("stopping after this step; once more to stop at once", err=True)
+            click.echo("stopping after this step; again to stop at once", err=True)
 
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM):

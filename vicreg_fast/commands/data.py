@@ -24,13 +24,13 @@ def command() -> None:
 @click.option(
     "--test", type=click.IntRange(0), default=common.BUILTIN_TEST, show_default=True, help="Test images."
 )
-@click.option("--size", default="80x80", show_default=True, metavar="WxH", help="Pixels.")
+@click.option("--size", default="80x80", show_default=True, metavar="WxH", help="Pixels of each image.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder to make.  [default: in the user's cache]",
+    help="Folder to create.  [default: one in the user's cache]",
 )
 def make(train: int, test: int, size: str, seed: int, out: Path | None) -> None:
     """Draw the built-in data set: labelled JPEGs, the same for the same options."""
@@ -51,7 +51,7 @@ def make(train: int, test: int, size: str, seed: int, out: Path | None) -> None:
 @command.command(name="check")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def check(folder: Path) -> None:
-    """Decode every file of DIR and list what cannot be used. Exit code 1 when there is any. Nothing is
+    """Decode every file in DIR and list those that cannot be used. Exit code 1 if there are any. Nothing is
     changed."""
     from pipelines.manifest import load_splits
 

@@ -19,7 +19,7 @@ class Finding:
 @click.command(name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """Say what is here, what will be used, and what falls back and why."""
+    """Show what is installed, what will be used, and what falls back and why."""
     findings = examine()
     if as_json:
         click.echo(json.dumps({finding.what: asdict(finding) for finding in findings}, indent=1))
@@ -63,7 +63,7 @@ def examine() -> list[Finding]:
         Finding(
             what="driver",
             found=f"{gpus.driver}, runs CUDA up to {gpus.cuda}" if gpus.driver else "none",
-            use="" if gpus.driver else "needed for a GPU only",
+            use="" if gpus.driver else "needed only for a GPU",
             ok=gpus.driver is not None,
         ),
         Finding(
@@ -90,7 +90,7 @@ def _torch_use(on_gpu: bool, built_for: str | None, gpu_there: bool) -> str:
     if on_gpu:
         return "CUDA works"
     if gpu_there and built_for is None:
-        return "this build cannot use the GPU that is here: install torch's CUDA build"
+        return "this build cannot use this machine's GPU: install torch's CUDA build"
     return (
         "CUDA needs a GPU and a driver"
         if not gpu_there
@@ -117,9 +117,9 @@ def _triton(versions: dict[str, str], on_gpu: bool) -> Finding:
     return Finding(
         what="triton",
         found=versions.get("triton", "missing"),
-        use="the loss takes torch's products unless loss_backend=triton: no record shows Triton's faster"
+        use="the loss uses torch's products unless loss_backend=triton: no record shows Triton's to be faster"
         if on_gpu
-        else "the loss takes torch's products: Triton's kernels need a GPU",
+        else "the loss uses torch's products: Triton's kernels need a GPU",
         ok="triton" in versions,
     )
 

@@ -21,10 +21,10 @@ from vicreg_fast.errors import CheckpointError, UsageError
     help="Where to write the result.  [default: RUN/linear.json]",
 )
 def command(run: Path, data: Path | None, device: str, floors: bool, out: Path | None) -> None:
-    """Measure the backbone of RUN (its folder, or a checkpoint file) on labelled images.
+    """Evaluate the backbone of RUN (its folder, or a checkpoint file) on labelled images.
 
     A linear probe on frozen features (multinomial logistic regression, by L-BFGS) and 20 nearest neighbours,
-    both fitted on train/ and measured on test/. With `vicreg-fast report` the result becomes a page.
+    both fitted on train/ and measured on test/. `vicreg-fast report` makes a page of the result.
     """
     from bench.record_base import utc_now
     from pipelines.manifest import load_manifest

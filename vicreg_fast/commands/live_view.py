@@ -60,7 +60,7 @@ class LiveView:
         if not self._shown or trainer.step >= trainer.total_steps:
             return
         if trainer.step > 0:
-            self._console.out(f"going on from step {trainer.step} of {trainer.total_steps}", highlight=False)
+            self._console.out(f"resuming from step {trainer.step} of {trainer.total_steps}", highlight=False)
         self._memory = _memory_of(trainer.device)
         if self._console.is_terminal:
             self._show()

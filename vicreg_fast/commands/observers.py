@@ -82,7 +82,7 @@ class Observers:
             return
         if self.trace.file is None:
             click.echo(
-                f"no trace: the session ended before its step {self.trace.first_step}, the first to record"
+                f"no trace: the session ended before step {self.trace.first_step}, the first to be recorded"
             )
             return
         from vicreg_fast.training.trace_summary import summarize_trace

@@ -43,26 +43,26 @@ def _choices(key: str) -> click.Choice[str]:
 @click.option(
     "--pipeline",
     type=_choices("pipeline"),
-    help="Who makes the views.  [default: the recipe's, auto: DALI where it is installed]",
+    help="What makes the views.  [default: the recipe's; auto: DALI if it is installed]",
 )
 @click.option(
-    "--optimizer", type=_choices("optimizer"), help="Who updates the weights.  [default: the recipe's, lars]"
+    "--optimizer", type=_choices("optimizer"), help="What updates the weights.  [default: the recipe's]"
 )
 @click.option(
     "--capture",
     type=_choices("capture"),
-    help="The whole step in one CUDA graph.  [default: the recipe's, auto: where that is possible]",
+    help="Capture the whole step in one CUDA graph.  [default: the recipe's; auto: where possible]",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Keep the last N checkpoints and, from 2 on, the best.  [default: the recipe's, 1]",
+    help="Keep the last N checkpoints and, if N is 2 or more, the best.  [default: the recipe's]",
 )
-@click.option("--tensorboard", is_flag=True, help="Also write the numbers for TensorBoard: RUN/tensorboard.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard scalars, to RUN/tensorboard.")
 @click.option(
-    "--trace", is_flag=True, help="Record steps 20 to 24 of this session with torch.profiler: RUN/trace."
+    "--trace", is_flag=True, help="Record steps 20 to 24 of this session with torch.profiler, to RUN/trace."
 )
 @common.device_option
 @ranks.launch_options
@@ -83,8 +83,8 @@ def command(
 ) -> None:
     """Pretrain a backbone with VICReg.
 
-    The same command again goes on where the run stopped, however it stopped. Ctrl-C stops after the step and
-    saves. Started by torchrun, srun or mpirun, each process is one rank of the run.
+    The same command resumes the run, however it stopped. Ctrl-C stops after the current step and saves.
+    Started by torchrun, srun or mpirun, each process is one rank of the run.
     """
     from pipelines.factory import resolve_pipeline
     from vicreg_fast.distributed.environment import read_environment
@@ -245,9 +245,9 @@ class Job:
         if found is None or found.rank != 0 or found.restarts == 0:
             return
         started = f"restarted ({found.restarts} of {found.max_restarts}): "
-        # The live view goes on with "going on from step ...".
-        goes_on = 0 < trainer.step < trainer.total_steps
-        click.echo(started if goes_on else f"{started}from the beginning", nl=not goes_on, err=True)
+        # The live view continues the line with "resuming from step ...".
+        resumes = 0 < trainer.step < trainer.total_steps
+        click.echo(started if resumes else f"{started}from the beginning", nl=not resumes, err=True)
 
 
 def _require_same_recipe(recipe: Recipe, those: "Ranks") -> None:
@@ -270,17 +270,17 @@ def _tell(trainer: "Trainer", folder: Path, view: LiveView) -> None:
     at = f"step {trainer.step} of {trainer.total_steps}"
     stopped = trainer.step < trainer.total_steps
     if steps == 0 and not stopped:
-        click.echo(f"{folder}: this run is finished already ({at}); give another --out for a new one")
+        click.echo(f"{folder}: this run has already finished ({at}); choose another --out for a new one")
         return
     rate = f"{steps * trainer.recipe.batch_size / seconds:.0f} pairs/s" if seconds > 0 else "no step"
     if stopped:
         if trainer.saved_step == trainer.step:
-            click.echo(f"{folder}: stopped at {at} and saved; the same command goes on from there")
+            click.echo(f"{folder}: stopped at {at} and saved; the same command resumes there")
         else:  # the embeddings looked collapsed
             last = (
-                f"the last checkpoint is of step {trainer.saved_step}, and the same command goes on from that"
+                f"the last checkpoint is from step {trainer.saved_step}, and the same command resumes there"
                 if trainer.saved_step
-                else "there is no checkpoint yet, and the same command begins anew"
+                else "there is no checkpoint yet, so the same command starts over"
             )
             click.echo(f"{folder}: stopped at {at}, whose embeddings look collapsed; {last}")
     else:

@@ -1,4 +1,4 @@
-"""`vicreg-fast prove`: one command that measures everything that is claimed of a GPU."""
+"""`vicreg-fast prove`: one command that measures every claim about GPUs."""
 
 import difflib
 import time
@@ -35,7 +35,7 @@ def _seconds(_: click.Context, parameter: click.Parameter, value: float) -> floa
     type=click.Path(path_type=Path),
     metavar="DIR",
     required=True,
-    help="Folder of the proof; one that is there is gone on with.",
+    help="Folder of the proof; a proof that is there already is resumed.",
 )
 @click.option(
     "--budget",
@@ -44,14 +44,14 @@ def _seconds(_: click.Context, parameter: click.Parameter, value: float) -> floa
     show_default=True,
     callback=_seconds,
     metavar="SECONDS",
-    help="A part begins only if it is thought to end within them; the others are named.",
+    help="Time for this call: a part starts only if it should finish in time; the others are named.",
 )
 @click.option(
     "--part",
     "names",
     multiple=True,
     metavar="NAME",
-    help="This part only, again if it is done; may be given again. Of environment, tests, loss, capture, "
+    help="Run only this part, even if it is done; may be repeated. One of environment, tests, loss, capture, "
     "dali, compare, ladder, cifar-r18, memory, cifar10.",
 )
 @click.option(
@@ -62,13 +62,13 @@ def _seconds(_: click.Context, parameter: click.Parameter, value: float) -> floa
     "[default: the built-in set at 32×32]",
 )
 def command(out: Path, budget: float, names: tuple[str, ...], data: Path | None) -> None:
-    """Measure everything that is claimed of a GPU, in parts, the most important first, and print each claim
-    beside its target.
+    """Measure every claim about GPUs on this machine, in parts, the most important first, and print each
+    claim beside its target.
 
-    The same command again goes on where the last one stopped. Without a GPU it runs every part at toy size:
-    a rehearsal, which says that the parts run and nothing of speed. Writes DIR/records.jsonl, DIR/report.html
-    and a folder for each part. Exit codes: 0 where no part failed, 4 where one did, 130 and 143 where it was
-    interrupted; what was measured is kept.
+    The same command resumes a proof that stopped. Without a GPU every part runs at toy size: a rehearsal,
+    which shows that the parts run and says nothing about speed. Writes DIR/records.jsonl, DIR/report.html and
+    a folder for each part. Exit codes: 0 if no part failed, 4 if one did, 130 and 143 if it was interrupted;
+    what was measured is kept.
     """
     began = time.monotonic()
     from bench.environment import measure_environment
@@ -97,7 +97,7 @@ def _require_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise UsageError(f"--part {name}: no such part{hint}; there are {', '.join(known)}")
+            raise UsageError(f"--part {name}: no such part{hint}; choose from {', '.join(known)}")
 
 
 def _run(
@@ -111,7 +111,7 @@ def _run(
     from vicreg_fast.commands.prove_part import run_part
 
     with common.stage_view() as show:
-        show("looking at the machine", 0, 1)
+        show("inspecting the machine", 0, 1)
         found = _survey(stop)
         if found is None:
             return False

@@ -44,7 +44,7 @@ def survey(_: None = None) -> Machine | str:
         try:
             torch.zeros(1, device="cuda")
         except RuntimeError as error:
-            return f"torch finds a CUDA device and cannot use it ({str(error).splitlines()[0][:100]})"
+            return f"torch finds a CUDA device but cannot use it ({str(error).splitlines()[0][:100]})"
     name = torch.cuda.get_device_name() if on_gpu else processor_name()
     # As NVML names it where it answers: the records do so, too.
     names = find_gpus().names
@@ -75,7 +75,7 @@ def _obstacles(device: str) -> dict[str, str]:
         found["compiler"] = why
     if (apex := find_apex()) != "kernels":
         found["apex"] = (
-            "NVIDIA's apex is not there" if apex in ("missing", "another") else "it has no kernels"
+            "NVIDIA's apex is not installed" if apex in ("missing", "another") else "it has no kernels"
         )
     return found
 
@@ -194,11 +194,11 @@ class _Places:
             train, test = SMALL[self._job.rehearsal]
             if self._small is None:
                 self._small = builtin_set(train=train, test=test, size=(32, 32))
-                self._notes.append("on the built-in images of 32×32: no --data")
+                self._notes.append("on the built-in 32×32 images: no --data")
             elif self._job.rehearsal:
                 _copy_some(self._small, self._scratch, {"train": train, "test": test})
                 self._small = self._scratch
-                self._notes.append(f"on {train} training and {test} test images of --data at most")
+                self._notes.append(f"on at most {train} training and {test} test images of --data")
         return self._small
 
 

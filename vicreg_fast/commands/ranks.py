@@ -48,21 +48,23 @@ def launch_options(command: F) -> F:
             "--nodes",
             type=count,
             metavar="N",
-            help="Train on as many machines; give each the same command, and --rdzv-endpoint.  [default: 1]",
+            help="Train on N machines; run the same command on each, with --rdzv-endpoint.  [default: 1]",
         ),
         click.option(
             "--rdzv-endpoint",
             metavar="HOST:PORT",
-            help="Where machines meet: one of them, and a port that is free there.",
+            help="Where the machines meet: one of them, and a port that is free there.",
         ),
         click.option(
-            "--rdzv-id", metavar="ID", help="Tells runs that meet at one place apart.  [default: vicreg-fast]"
+            "--rdzv-id",
+            metavar="ID",
+            help="Tells runs that share an endpoint apart.  [default: vicreg-fast]",
         ),
         click.option(
             "--max-restarts",
             type=click.IntRange(min=0),
             metavar="N",
-            help="How often all ranks start again, from the last checkpoint, after one ended.  [default: 3]",
+            help="How often all ranks restart from the last checkpoint after one has died.  [default: 3]",
         ),
     ]
     for option in reversed(options):
@@ -110,10 +112,12 @@ def _ranks_here(options: LaunchOptions, device: "torch.device", asked_device: st
 
     gpus, ranks = options.gpus, options.ranks
     if gpus is not None and ranks is not None:
-        raise UsageError(f"--gpus {gpus}: cannot go with --ranks {ranks}; one is for GPUs, one for CPUs")
+        raise UsageError(
+            f"--gpus {gpus}: cannot be combined with --ranks {ranks}; one is for GPUs, the other for CPUs"
+        )
     if gpus is not None:
         if asked_device == "cpu":
-            raise UsageError(f"--gpus {gpus}: cannot go with --device cpu; use --ranks {gpus}")
+            raise UsageError(f"--gpus {gpus}: cannot be combined with --device cpu; use --ranks {gpus}")
         there = torch.cuda.device_count()
         if device.type != "cuda" or there == 0:
             raise UsageError(

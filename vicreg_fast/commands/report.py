@@ -40,13 +40,13 @@ class _Report(click.Group):
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where to write report.html, report.md and what else there is.  [default: beside the first PATH]",
+    help="Where to write report.html, report.md and any other files.  [default: beside the first PATH]",
 )
 @click.option(
     "--junit",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also write JUnit XML there, of records that judge something.",
+    help="Also write the verdict there as JUnit XML.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Write the files, print nothing but their names.")
 def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet: bool) -> None:
@@ -57,7 +57,7 @@ def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet
 
     kind = choose_kind(paths)
     if junit is not None and kind.junit is None:
-        raise UsageError(f"--junit {junit}: {paths[0]} is {kind.name}, which judges nothing; leave it out")
+        raise UsageError(f"--junit {junit}: {paths[0]} is {kind.name}, which has no verdict; leave it out")
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     written = list(kind.write(paths, folder).values())
     if junit is not None and kind.junit is not None:
@@ -77,7 +77,7 @@ def command(paths: tuple[Path, ...], out: Path | None, junit: Path | None, quiet
     "--allow",
     multiple=True,
     metavar="FIELD",
-    help="Compare although this field differs; may be given again.",
+    help="Compare even though this field differs; may be repeated.",
 )
 @click.option(
     "--out",
