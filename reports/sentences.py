@@ -192,9 +192,7 @@ def unmeasured(summary: Summary) -> tuple[str, ...]:
     """What the records leave open without a fault of anyone: it belongs at a report's end."""
     name, said = summary.plan.contender, []
     if pace(summary, name) is None:
-        said.append(
-            f"What bounds {name} was not measured: that takes rounds both end to end and compute-only."
-        )
+        said.append(f"What bounds {name} was not measured: it takes rounds end to end and compute-only.")
     if name not in summary.probes:
         said.append(f"The linear accuracy of {name} was not measured.")
     elif floors(summary, name) is None:

@@ -46,16 +46,14 @@ class Clock:
         """Where the times come from, for a caption."""
         names = listed(list(self.recorded)) if self.recorded else ""
         if self.unit == "steps":
-            return (
-                f"In steps: no speed of {names} was measured, and seconds of trainings side by side mislead."
-            )
+            return f"In steps: no speed of {names} was measured, and trainings shared the machine."
         by_speed = "the steps so far at the speed that a scenario was measured at by itself, without set-up"
         as_recorded = "what its training recorded, without the probes"
         if not self.recorded:
             return f"Time: {by_speed}."
-        return (
-            f"Time: {by_speed}; of {names}: {as_recorded}." if self.step_seconds else f"Time: {as_recorded}."
-        )
+        if not self.step_seconds:
+            return f"Time: {as_recorded}."
+        return f"Time: {by_speed}; of {names}: {as_recorded}."
 
 
 @dataclass(frozen=True, kw_only=True)

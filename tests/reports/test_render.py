@@ -16,9 +16,10 @@ from rich.console import Console
 from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
-from bench.record import Environment, Plan, read_records
+from bench.record import Environment, Plan, Startup, read_records
 from reports.frames import samples_csv
 from reports.load import load_report
+from reports.names import as_shown, shown_name
 from reports.render import print_report, render_html, render_markdown, write_files, write_report
 from reports.verdict import verdict
 from vicreg_fast.errors import RecordError
@@ -79,25 +80,72 @@ def test_the_page_asks_for_nothing_and_nests(full_html: str) -> None:
     assert_self_contained(Page(full_html), full_html)
 
 
-def test_the_verdict_comes_first_then_pictures_numbers_and_the_rest(full_report, full_html: str) -> None:
-    words = Page(full_html).words
-    said = verdict(full_report)
+def test_pictures_come_at_once_then_what_stands_against_them_and_the_rest(full_run) -> None:
+    full_run.plan |= {"energy": "not measured: no counter"}
+    report = full_run.failure("tuned", "throughput", "no C compiler").report()
+    words = Page(render_html(report)).words
+    said = verdict(report)
     places = [
         words.index(text)
         for text in (
-            *(said.headline, "What sets the pace", said.paces[0]),
-            *("Pictures", "Numbers", "Scenarios", "Everything else"),
+            said.headline,
+            *(card.detail for card in said.cards),
+            "vicreg-fast reaches the baseline's final accuracy after",
+            "vicreg-fast was faster than baseline in 8 of 8 rounds",
+            "Before you believe it",
+            *(words for title, sentences in said.sections for words in (title, *sentences)),
+            *("More pictures", "Numbers", "Scenarios", "Everything else", "Energy was not measured"),
         )
     ]
     assert places == sorted(places)
-    for text in (
-        *said.others,
-        *said.context,
-        "DALI decodes on the CPU: there is no GPU",
-        "gram (triton)",
-        "Test CPU",
-    ):
+    assert [title for title, _ in said.sections] == [
+        "The other scenarios",
+        "What sets the pace",
+        "How much is learnt",
+    ]
+    for text in (said.machine, "DALI decodes on the CPU: there is no GPU", "gram (triton)", "Test CPU"):
         assert text in words
+
+
+def test_a_reader_meets_vicreg_fast_and_a_machine_meets_fast(new_run, new_scenario) -> None:
+    names = ("baseline", "fast", "fast-fused_loss", "fast+compile", "fastest", "breakfast")
+    run = new_run(*(new_scenario(name, description="a way") for name in names), rounds=1)
+    for name in names:
+        run.throughput(name, [100.0]).memory(name, 1.0).accuracy(name, [60.0], [(1.0, 50.0)])
+        run.records += [
+            Startup(scenario=name, seconds=1.0),
+            TraceShares(scenario=name, file="x", steps=1, step_seconds=1.0, host={}),
+        ]
+    report = run.failure("fast", "linear probe", "no memory").report()
+    console = Console(file=io.StringIO(), width=250)
+    print_report(report, console)
+    page = Page(render_html(report))
+    labels = [str(attributes.get("aria-label")) for _, attributes in page.tags]
+    for text in (" ".join([page.words, *labels]), render_markdown(report), console.file.getvalue()):  # type: ignore[attr-defined]
+        assert "vicreg-fast" in text
+        assert "fastest" in text
+        assert not re.search(r"(?<!vicreg-)(?<!as )\bfast\b(?! as)", text.replace("vicreg-fast bench", ""))
+        assert "vicreg-breakfast" not in text
+        assert "vicreg-fastest" not in text
+    links = {a["download"]: str(a["href"]) for tag, a in page.tags if tag == "a"}
+    for url in links.values():
+        assert "vicreg-fast-" not in base64.b64decode(url.split(",", 1)[1]).decode()
+    assert shown_name("fast-fused_loss") == "vicreg-fast-fused_loss"
+    assert as_shown(report).plan.contender == "vicreg-fast"
+    assert report.plan.contender == "fast"
+
+
+def test_the_terminal_says_the_verdict_on_one_screen(full_report) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    print_report(full_report, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    said = verdict(full_report)
+    opening = [line.strip() for line in lines[: lines.index(next(x for x in lines if "Throughput" in x))]]
+    assert opening[0] == f"✓ {said.headline}"
+    assert [line[0] for line in opening[1:4]] == ["✓"] * 3
+    assert opening[-1] == said.others[0]
+    assert len(opening) <= 6
+    assert "Measured on Test CPU" in " ".join(lines[-2:])
 
 
 def test_hostile_text_is_shown_as_text(new_run, new_scenario) -> None:
@@ -139,7 +187,7 @@ def test_problems_and_failures_are_on_every_output(full_run) -> None:
 def test_markdown_begins_with_the_verdict(full_run) -> None:
     report = full_run.report()
     lines = render_markdown(report).splitlines()
-    assert lines[0] == "## fast against baseline"
+    assert lines[0] == "## vicreg-fast bench"
     assert lines[2] == f"**✓ {verdict(report).headline}**"
     assert {"### Throughput", "### Memory", "### Linear accuracy", "### Environment"} <= set(lines)
 
