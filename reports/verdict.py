@@ -22,7 +22,7 @@ from reports.sentences import (
 )
 from reports.summary import Summary, summarise
 from reports.text import memory, plural, seconds, signed, times
-from reports.waterfall import ladder_sentences, ladders
+from reports.waterfall import ladder_sentences, ladder_unmeasured, ladders
 
 Tone = Literal["good", "bad", "open"]
 
@@ -99,13 +99,18 @@ def verdict(report: Report) -> Verdict:
         sections=tuple((title, said) for title, said in sections if said),
         caveats=(*_caveats(summary), *limits_caveats(summary)),
         machine=machine(report.environments),
-        unmeasured=(*unmeasured(summary), *energy_unmeasured(summary)),
+        unmeasured=_unmeasured(summary),
     )
 
 
 def _paces(summary: Summary) -> tuple[str, ...]:
     names = dict.fromkeys((summary.plan.contender, *summary.scenarios))
     return tuple(said for name in names if (said := bottleneck(summary, name)))
+
+
+def _unmeasured(summary: Summary) -> tuple[str, ...]:
+    gone = (said for ladder in ladders(summary) if (said := ladder_unmeasured(ladder)))
+    return tuple(dict.fromkeys((*unmeasured(summary), *gone, *energy_unmeasured(summary))))
 
 
 def _ladder(summary: Summary) -> tuple[str, ...]:

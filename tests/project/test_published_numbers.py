@@ -108,7 +108,7 @@ def test_a_changed_record_and_a_proof_are_written(checkout: Path, monkeypatch: p
     assert block.startswith(
         "\n**16 of 18 targets are reached on NVIDIA H100 80GB HBM3, 1 is too close to call"
     )
-    assert "| ResNet-50 end to end, fast beside baseline | ≥ 3× | 4.0× (4.0–4.0) | reached |" in block
+    assert "| ResNet-50 end to end, vicreg-fast beside baseline | ≥ 3× | 4.0× (4.0–4.0) | reached |" in block
     assert "No GPU has been measured" not in readme + results
     assert results.index("16 of 18 targets") < results.index("## Intel")
     assert "reports/published/2026-12-01-gpu/" in results
