@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
-from bench.record import Record
+from bench.record_base import RecordBase
 from reports.load import Report
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=RecordBase)
 
 
 def shown_name(name: str) -> str:

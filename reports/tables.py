@@ -39,14 +39,20 @@ def throughput_table(summary: Summary) -> Table:
         for mode in MODES:
             if rate := summary.rates.get((name, mode)):
                 wait = NOTHING if rate.loader_wait is None else percent(rate.loader_wait)
-                row = (name, mode, *_estimate(rate.median, amount), *_estimate(rate.ratio, times), wait)
+                row: tuple[str, ...] = (
+                    name,
+                    mode,
+                    *_estimate(rate.median, amount),
+                    *_estimate(rate.ratio, times),
+                    wait,
+                )
                 row += (str(len(rate.by_round)),)
                 if summary.setups:  # with real data, so of no other mode
                     setup = summary.setups.get(name) if mode == "end-to-end" else None
                     row += (NOTHING if setup is None else seconds(setup),)
                 rows.append(row)
-    columns = ("scenario", "mode", "pairs/s", "95 % interval", "× baseline", "95 % interval", "loader wait")
-    columns += ("rounds", "set-up") if summary.setups else ("rounds",)
+    columns: tuple[str, ...] = ("scenario", "mode", "pairs/s", "95 % interval", "× baseline", "95 % interval")
+    columns += ("loader wait", "rounds", "set-up") if summary.setups else ("loader wait", "rounds")
     return Table(title="Throughput", columns=columns, rows=tuple(rows), names=2)
 
 

@@ -56,7 +56,8 @@ class Verdict:
     failed."""
     cards: tuple[Card, ...]
     others: tuple[str, ...]
-    """The same sentence for every other scenario against the baseline."""
+    """The same sentence for every other scenario against the baseline; a ladder's have sentences of their
+    own."""
     sections: tuple[tuple[str, tuple[str, ...]], ...]
     """What the numbers mean, under titles: the others, who is the bottleneck, what each change of a ladder
     brings, how close it comes to its machine's limits, and how much is learnt."""
@@ -82,12 +83,13 @@ def verdict(report: Report) -> Verdict:
     failed = failed_stages(summary, plan.contender) or failed_stages(summary, plan.baseline)
     tones = [card.tone for card in cards]
     tone: Tone = "good" if tones == ["good"] * 3 else "bad" if "bad" in tones else "open"
+    ladder = _ladder(summary)
     rest = [name for name in summary.scenarios if name not in (plan.baseline, plan.contender)]
-    others = tuple(compare(summary, name) for name in rest)
+    others = () if ladder else tuple(compare(summary, name) for name in rest)
     sections = (
         ("The other scenarios", others),
+        ("What each change brings", ladder),
         ("What sets the pace", _paces(summary)),
-        ("What each change brings", _ladder(summary)),
         ("How close to the machine's limits", limits_sentences(summary)),
         ("How much is learnt", tuple(filter(None, [floors(summary, plan.contender)]))),
     )

@@ -91,8 +91,8 @@ def waterfall(ladder: Ladder) -> Picture:
 
 
 def ladder_sentences(ladder: Ladder) -> tuple[str, ...]:
-    """The whole in one sentence, then one for each group of changes that pay, do not, are undecided, or are on
-    top of `fast`."""
+    """The whole in one sentence, then one for each group of changes that pay, do not, are undecided, or go on
+    top of the whole."""
     sentences = [_whole(ladder)]
     inside = [rung for rung in ladder.rungs if not rung.beyond]
     where = WHERE[ladder.mode]

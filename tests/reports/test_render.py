@@ -16,10 +16,9 @@ from rich.console import Console
 from bench.ladder_record import LadderRung
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
-from bench.record import Environment, Plan, Startup, read_records
+from bench.record import Environment, Plan, read_records
 from reports.frames import samples_csv
 from reports.load import load_report
-from reports.names import as_shown, shown_name
 from reports.render import print_report, render_html, render_markdown, write_files, write_report
 from reports.verdict import verdict
 from vicreg_fast.errors import RecordError
@@ -105,34 +104,6 @@ def test_pictures_come_at_once_then_what_stands_against_them_and_the_rest(full_r
     ]
     for text in (said.machine, "DALI decodes on the CPU: there is no GPU", "gram (triton)", "Test CPU"):
         assert text in words
-
-
-def test_a_reader_meets_vicreg_fast_and_a_machine_meets_fast(new_run, new_scenario) -> None:
-    names = ("baseline", "fast", "fast-fused_loss", "fast+compile", "fastest", "breakfast")
-    run = new_run(*(new_scenario(name, description="a way") for name in names), rounds=1)
-    for name in names:
-        run.throughput(name, [100.0]).memory(name, 1.0).accuracy(name, [60.0], [(1.0, 50.0)])
-        run.records += [
-            Startup(scenario=name, seconds=1.0),
-            TraceShares(scenario=name, file="x", steps=1, step_seconds=1.0, host={}),
-        ]
-    report = run.failure("fast", "linear probe", "no memory").report()
-    console = Console(file=io.StringIO(), width=250)
-    print_report(report, console)
-    page = Page(render_html(report))
-    labels = [str(attributes.get("aria-label")) for _, attributes in page.tags]
-    for text in (" ".join([page.words, *labels]), render_markdown(report), console.file.getvalue()):  # type: ignore[attr-defined]
-        assert "vicreg-fast" in text
-        assert "fastest" in text
-        assert not re.search(r"(?<!vicreg-)(?<!as )\bfast\b(?! as)", text.replace("vicreg-fast bench", ""))
-        assert "vicreg-breakfast" not in text
-        assert "vicreg-fastest" not in text
-    links = {a["download"]: str(a["href"]) for tag, a in page.tags if tag == "a"}
-    for url in links.values():
-        assert "vicreg-fast-" not in base64.b64decode(url.split(",", 1)[1]).decode()
-    assert shown_name("fast-fused_loss") == "vicreg-fast-fused_loss"
-    assert as_shown(report).plan.contender == "vicreg-fast"
-    assert report.plan.contender == "fast"
 
 
 def test_the_terminal_says_the_verdict_on_one_screen(full_report) -> None:
