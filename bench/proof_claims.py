@@ -123,7 +123,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="fast-baseline",
-        sentence="ResNet-50 end to end, fast beside baseline",
+        sentence="ResNet-50 end to end, vicreg-fast beside baseline",
         part="compare",
         quantity=SpeedRatio(scenario="fast", than="baseline", mode="end-to-end"),
         unit="×",
@@ -131,7 +131,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="fast-tuned",
-        sentence="ResNet-50 end to end, fast beside tuned",
+        sentence="ResNet-50 end to end, vicreg-fast beside tuned",
         part="compare",
         quantity=SpeedRatio(scenario="fast", than="tuned", mode="end-to-end"),
         unit="×",
@@ -139,7 +139,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="fast-tuned-compute",
-        sentence="ResNet-50 compute only, fast beside tuned",
+        sentence="ResNet-50 compute only, vicreg-fast beside tuned",
         part="compare",
         quantity=SpeedRatio(scenario="fast", than="tuned", mode="compute-only"),
         unit="×",
@@ -147,7 +147,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="fast-compute",
-        sentence="ResNet-50 compute only, fast",
+        sentence="ResNet-50 compute only, vicreg-fast",
         part="compare",
         quantity=Speed(scenario="fast", mode="compute-only"),
         unit="pairs/s",
@@ -155,7 +155,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="gpu-busy",
-        sentence="ResNet-50 end to end, the GPU is busy, fast",
+        sentence="ResNet-50 end to end, the GPU is busy, vicreg-fast",
         part="compare",
         quantity=BusyShare(scenario="fast"),
         unit="%",
@@ -163,7 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="dali-step",
-        sentence="DALI alone beside the step of fast",
+        sentence="DALI alone beside the step of vicreg-fast",
         part="dali",
         quantity=LoaderOverStep(scenario="fast", steps_of="compare"),
         unit="×",
@@ -171,7 +171,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="cifar-r18",
-        sentence="CIFAR ResNet-18 end to end, fast",
+        sentence="CIFAR ResNet-18 end to end, vicreg-fast",
         part="cifar-r18",
         quantity=Speed(scenario="fast", mode="end-to-end"),
         unit="pairs/s",
@@ -209,7 +209,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         id="step-memory",
-        sentence="ResNet-50 device memory, fast beside baseline",
+        sentence="ResNet-50 device memory, vicreg-fast beside baseline",
         part="memory",
         quantity=MemoryRatio(scenario="fast", than="baseline", instead="compare"),
         unit="×",

@@ -18,7 +18,7 @@ TITLES = {
     "loss": "the loss alone",
     "capture": "the captured step beside the eager one",
     "dali": "DALI's views alone",
-    "compare": "fast beside baseline and tuned",
+    "compare": "vicreg-fast beside baseline and tuned",
     "ladder": "one change at a time, from plain to fast",
     "cifar-r18": "ResNet-18 on images of 32×32",
     "memory": "peak memory of a step",

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from bench.compare import Interval
 from reports.drawing import LABEL, Picture, finished, value_beside, whisker
+from reports.names import shown_name
 from reports.render import SYMBOLS, data_url, markdown_opening, print_opening, templates, write_files
-from reports.report_compare import ComparedRuns, compare_verdict
+from reports.report_compare import ComparedRuns, compare_verdict, place
 from reports.sides import ABSENT
 from reports.svg import INK, PAPER, canvas, scenario_colour, style
 from reports.tables import Table, markdown_table, rich_table
@@ -31,7 +32,7 @@ def compare_tables(compared: ComparedRuns) -> tuple[Table, ...]:
     beside = compared.a.what != "regression"  # whose speeds are beside the naive loss already
     speeds = tuple(
         (
-            ", ".join(c.label),
+            place(c.label),
             c.said,
             form(c.a),
             form(c.b),
@@ -41,12 +42,11 @@ def compare_tables(compared: ComparedRuns) -> tuple[Table, ...]:
         for c in compared.changes
     )
     sizes = tuple(
-        (", ".join(label), memory(a, b), memory(b, a), times(b / a))
-        for label, (a, b) in compared.memory.items()
+        (place(label), memory(a, b), memory(b, a), times(b / a)) for label, (a, b) in compared.memory.items()
     )
     points = tuple(
         (
-            subject,
+            shown_name(subject),
             signed(gap.estimate),
             f"{signed(gap.low)} to {signed(gap.high)}" if gap.samples > 1 else NOTHING,
             str(gap.samples),
@@ -92,7 +92,7 @@ def compare_picture(compared: ComparedRuns) -> Picture | None:
     low, high = min(1.0, *ends), max(1.0, *ends)
     room = (high - low) or 0.1
     alt = "Speed of B as times that of A. " + "; ".join(
-        f"{', '.join(c.label)}: {times(c.ratio.estimate)}, {times(c.ratio.low)} to {times(c.ratio.high)}"
+        f"{place(c.label)}: {times(c.ratio.estimate)}, {times(c.ratio.low)} to {times(c.ratio.high)}"
         for c in changes
     )
     with mpl.rc_context(style()):
@@ -110,7 +110,10 @@ def compare_picture(compared: ComparedRuns) -> Picture | None:
             value_beside(ax, row - 0.13, right, times(change.ratio.estimate))
         ax.axvline(1, color=INK, lw=1.2, zorder=1)
         ax.set_ylim(len(changes) - 0.4, -0.6)
-        ax.set_yticks(range(len(changes)), ["\n".join(shortened(p, LABEL) for p in c.label) for c in changes])
+        ax.set_yticks(
+            range(len(changes)),
+            ["\n".join(shortened(shown_name(p), LABEL) for p in c.label) for c in changes],
+        )
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
         ax.grid(visible=True, axis="x")
         ax.set_xlim(low - 0.08 * room, high + 0.22 * room)

@@ -1,13 +1,12 @@
 """What training costs at the price that the user gave: an epoch, and an accuracy. Nothing without a price."""
 
 import math
-import statistics
 from dataclasses import dataclass
 
 from reports.summary import Summary
 from reports.tables import Table
 from reports.text import NOTHING, amount, percent, times
-from reports.time_to_accuracy import course, races
+from reports.time_to_accuracy import NEVER, clock, curves, race, reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +17,10 @@ class Cost:
     epoch_seconds: float | None
     """Images of an epoch ÷ pairs/s end to end."""
     target_seconds: float | None
-    """Median over seeds of the training time at the first probe that reaches the target, without the probes;
-    None where a seed never does."""
+    """Training time at the first probe at which the mean over seeds reaches the target; None where it never
+    does."""
     seeds: int
-    """That could reach it: they have a curve."""
+    """That could reach it: they have a curve whose time is known."""
 
 
 def price(summary: Summary) -> float | None:
@@ -31,28 +30,29 @@ def price(summary: Summary) -> float | None:
 
 
 def target(summary: Summary) -> float | None:
-    """The accuracy whose cost the user asked for, in [0, 1]; None stands for where the baseline ends, seed by
-    seed, as in `reports.time_to_accuracy`."""
-    asked = summary.plan.target_accuracy_percent
-    return asked / 100 if asked is not None and 0 < asked <= 100 else None
+    """The accuracy whose cost is shown, in [0, 1]: what the user asked for, else where the baseline ends.
+
+    None where neither is known."""
+    if (asked := _asked(summary)) is not None:
+        return asked
+    run = race(summary)
+    return run.goal if run is not None else None
 
 
 def costs(summary: Summary) -> tuple[Cost, ...]:
     """Of every scenario of which something is known; empty without a price."""
     if price(summary) is None:
         return ()
+    goal = target(summary) if clock(summary).unit == "s" else None
     found = []
     for name in summary.scenarios:
         rate, images = summary.rates.get((name, "end-to-end")), summary.plan.epoch_images
-        reached = _reached(summary, name)
-        there = [seconds for seconds in reached if seconds is not None]
+        epoch = images / rate.median.estimate if rate is not None and images and images > 0 else None
         cost = Cost(
             scenario=name,
-            epoch_seconds=images / rate.median.estimate
-            if rate is not None and images and images > 0
-            else None,
-            target_seconds=statistics.median(there) if there and len(there) == len(reached) else None,
-            seeds=len(reached),
+            epoch_seconds=epoch,
+            target_seconds=None if goal is None else reached(summary, name, goal),
+            seeds=0 if goal is None else len(curves(summary, name)),
         )
         if cost.epoch_seconds is not None or cost.seeds:
             found.append(cost)
@@ -88,7 +88,7 @@ def cost_sentences(summary: Summary) -> tuple[str, ...]:
         text = f"an epoch of {plan.epoch_images:,} images costs {_money(summary, mine.epoch_seconds)} with "
         said.append(text + plan.contender + _beside(summary, mine.epoch_seconds, theirs, "epoch_seconds"))
     if mine.seeds:
-        text = f"{plan.contender} does not reach {aim} in every seed"
+        text = f"{plan.contender} does not reach {aim}"
         if mine.target_seconds is not None:
             text = f"reaching {aim} costs {_money(summary, mine.target_seconds)} with {plan.contender}"
             text += _beside(summary, mine.target_seconds, theirs, "target_seconds")
@@ -105,26 +105,20 @@ def _beside(summary: Summary, mine: float, theirs: Cost | None, field: str) -> s
     return f" and {_money(summary, other)} with {summary.plan.baseline} ({times(mine / other)})"
 
 
-def _reached(summary: Summary, name: str) -> list[float | None]:
-    """Seconds to the target of each seed with a curve; None for a seed that never gets there."""
-    goal = target(summary)
-    if goal is None:
-        return [race.seconds[name] for race in races(summary) if name in race.seconds]
-    curves = [course(a) for a in summary.report.accuracies if a.subject == name and a.curve]
-    return [next((at for at, level in points if level >= goal), None) for points in curves]
+def _asked(summary: Summary) -> float | None:
+    asked = summary.plan.target_accuracy_percent
+    return asked / 100 if asked is not None and 0 < asked <= 100 else None
 
 
 def _aim(summary: Summary) -> str:
-    goal = target(summary)
-    if goal is None:
-        return f"the final accuracy of {summary.plan.baseline}"
-    return f"{percent(goal)} linear accuracy"
+    asked = _asked(summary)
+    return "the baseline's final accuracy" if asked is None else f"{percent(asked)} linear accuracy"
 
 
 def _time_to(cost: Cost) -> str:
     if cost.target_seconds is not None:
         return f"{amount(cost.target_seconds)} s"
-    return "not in every seed" if cost.seeds else NOTHING
+    return NEVER if cost.seeds else NOTHING
 
 
 def _money(summary: Summary, seconds: float | None) -> str:

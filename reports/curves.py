@@ -1,99 +1,119 @@
-"""The picture of accuracy over training time: means over seeds with their bands, and the floors."""
+"""The picture of accuracy over training time: means over seeds with their bands, where each gets to the
+baseline's final accuracy, and the floors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 
 from reports.drawing import LABEL, Picture, finished, named
 from reports.load import FLOORS
 from reports.summary import Summary
 from reports.svg import INK, MUTED, PAPER, canvas, scenario_colour, style
-from reports.text import amount, percent, plural, shortened
-from reports.time_to_accuracy import course, race_sentence
+from reports.text import percent, plural, shortened
+from reports.time_to_accuracy import (
+    Clock,
+    MeanPoint,
+    Race,
+    clock,
+    course,
+    curves,
+    final,
+    mean_course,
+    race,
+    race_sentence,
+)
 
 Course = Sequence[tuple[float, float]]
-"""(seconds, percent), in order of time."""
+"""(time or step, accuracy in [0, 1]), in order."""
 
 
 def curve_picture(summary: Summary) -> Picture | None:
     """Time to accuracy; None where no scenario has a curve."""
+    over = clock(summary)
     courses = {
-        name: [
-            [(at, 100 * level) for at, level in course(accuracy)]
-            for accuracy in summary.report.accuracies
-            if accuracy.subject == name and accuracy.curve
-        ]
+        name: [course(one, over) for one in curves(summary, name)]
         for name in summary.scenarios
+        if curves(summary, name)
     }
-    courses = {name: mine for name, mine in courses.items() if mine}
     if not courses:
         return None
-    alt = "Linear top-1 accuracy against training seconds. " + "; ".join(
-        f"{name}: "
-        + ", ".join(f"{percent(one[-1][1] / 100)} after {amount(one[-1][0])} s" for one in mine)
-        + (f" ({plural(len(mine), 'seed')})" if len(mine) > 1 else "")
-        for name, mine in courses.items()
-    )
-    floors = {
-        name.replace("-", " "): 100 * summary.probes[name].mean for name in FLOORS if name in summary.probes
-    }
-    if floors:
-        alt += ". Without pretraining: " + ", ".join(f"{n} {percent(v / 100)}" for n, v in floors.items())
+    floors = {name.replace("-", " "): summary.probes[name].mean for name in FLOORS if name in summary.probes}
+    run = race(summary)
     with mpl.rc_context(style()):
-        figure, (ax,) = canvas(310 + 22 * ((len(courses) - 1) // 3), [1])
+        # Beside it stand pictures that grow by a row a scenario.
+        figure, (ax,) = canvas(290 + 22 * ((len(courses) - 1) // 3) + 40 * min(len(courses), 5), [1])
         for name, mine in courses.items():
-            _draw(ax, mine, scenario_colour(summary.colour(name)), name)
+            _draw(ax, mine, mean_course(summary, name), scenario_colour(summary.colour(name)), name)
         ax.grid(visible=True)
-        ax.set_xlim(0, 1.02 * (max(at for mine in courses.values() for one in mine for at, _ in one) or 1))
-        ax.margins(y=0.08)
+        ax.set_xlim(0, 1.08 * (max(at for mine in courses.values() for one in mine for at, _ in one) or 1))
+        ax.margins(y=0.12)
         _floors(ax, floors)
-        ax.set_xlabel("training time (s), without the probes")
+        if run is not None:
+            _marks(ax, summary, run, over)
+        ax.set_xlabel("training time (s)" if over.unit == "s" else "training steps")
         ax.set_ylabel("linear top-1 accuracy (%)")
         figure.legend(loc="outside upper left", ncols=min(3, len(courses)), frameon=False, handlelength=1.2)
         return finished(
-            figure, name="curves", title=_title(summary), caption=_caption(summary, courses), alt=alt
+            figure,
+            name="curves",
+            title=_title(summary),
+            caption=_caption(summary, over, run, several=any(len(mine) > 1 for mine in courses.values())),
+            alt=_alt(summary, courses, over, floors),
         )
 
 
-def mean_and_band(courses: Sequence[Course]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Seconds, and at each the mean, the least and the greatest of the courses, all (T,) float64.
-
-    Courses are interpolated linearly onto every time at which one of them was probed, from the last to begin
-    to the first to end: outside of that, a mean would be of other seeds.
-    """
-    begin = max(one[0][0] for one in courses)
-    end = min(one[-1][0] for one in courses)
-    times = sorted({at for one in courses for at, _ in one if begin <= at <= end})
-    levels = np.array(
-        [np.interp(times, [at for at, _ in one], [level for _, level in one]) for one in courses]
-    )
-    return np.array(times), levels.mean(axis=0), levels.min(axis=0), levels.max(axis=0)
-
-
-def _draw(ax: Axes, courses: Sequence[Course], colour: str, name: str) -> None:
+def _draw(ax: Axes, courses: Sequence[Course], mean: Sequence[MeanPoint], colour: str, name: str) -> None:
     # A space before, because matplotlib leaves names that begin with "_" out of a legend.
     label = f" {shortened(name, LABEL)}"
-    if len(courses) == 1:
-        ax.plot(*zip(*courses[0], strict=True), color=colour, lw=2, marker="o", ms=3.6, label=label)
-        return
+    alone = len(courses) == 1
     for one in courses:
-        ax.plot(*zip(*one, strict=True), color=colour, lw=0.9, marker="o", ms=1.8, alpha=0.6)
-    times, mean, low, high = mean_and_band(courses)
-    ax.fill_between(times, low, high, color=colour, alpha=0.16, linewidth=0)
-    ax.plot(times, mean, color=colour, lw=2.4, label=label)
+        at, levels = [at for at, _ in one], [100 * level for _, level in one]
+        if alone:
+            ax.plot(at, levels, color=colour, lw=2.4, marker="o", ms=3.6, label=label)
+        else:
+            ax.plot(at, levels, color=colour, lw=0.9, marker="o", ms=1.8, alpha=0.5)
+    if not alone:
+        at, low, high = [p.at for p in mean], [100 * p.low for p in mean], [100 * p.high for p in mean]
+        ax.fill_between(at, low, high, color=colour, alpha=0.14, linewidth=0)
+        ax.plot(at, [100 * p.mean for p in mean], color=colour, lw=2.6, label=label)
 
 
-def _floors(ax: Axes, floors: dict[str, float]) -> None:
+def _marks(ax: Axes, summary: Summary, run: Race, over: Clock) -> None:
+    """Where each mean gets to the goal. The two that the verdict is about have their time beside them:
+    above and to the left, where no curve has been yet."""
+    there = {name: at for name, at in run.reached.items() if at is not None}
+    ax.plot([0, max(there.values())], [100 * run.goal] * 2, color=MUTED, lw=1.3, ls=(0, (1, 2)), zorder=3)
+    spoken = (summary.plan.contender, summary.plan.baseline)
+    right = ax.get_xlim()[1]
+    for name, at in there.items():
+        colour = scenario_colour(summary.colour(name))
+        ax.plot([at], [100 * run.goal], "D", ms=7.5, mfc=PAPER, mec=colour, mew=2, zorder=7)
+        if name in spoken:
+            beside = at > 0.15 * right
+            ax.annotate(
+                over.say(at),
+                (at, 100 * run.goal),
+                xytext=(-6 if beside else 6, 4),
+                textcoords="offset points",
+                ha="right" if beside else "left",
+                va="bottom",
+                color=INK,
+                weight="bold",
+                zorder=8,
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.8},
+            )
+
+
+def _floors(ax: Axes, floors: Mapping[str, float]) -> None:
     """Dashed lines with their names at the right, where curves have risen above; of two, one name is above
     its line and one below.
     """
     for number, (name, level) in enumerate(sorted(floors.items(), key=lambda floor: -floor[1])):
-        ax.axhline(level, color=MUTED, lw=1.3, ls=(0, (4, 3)), zorder=1)
+        ax.axhline(100 * level, color=MUTED, lw=1.3, ls=(0, (4, 3)), zorder=1)
         ax.annotate(
-            f"{name} {percent(level / 100)}",
-            (1, level),
+            f"{name} {percent(level)}",
+            (1, 100 * level),
             xycoords=("axes fraction", "data"),
             xytext=(-2, -4 if number else 4),
             textcoords="offset points",
@@ -114,16 +134,27 @@ def _title(summary: Summary) -> str:
     return "Accuracy grows with training time"
 
 
-def _caption(summary: Summary, courses: dict[str, list[list[tuple[float, float]]]]) -> str:
-    text = "Dots: probes. Further up and to the left is better."
-    if any(len(mine) > 1 for mine in courses.values()):
-        text = (
-            "Thick: mean over seeds. Band: from the least seed to the greatest. Thin: the seeds, dots their "
-            "probes, with straight lines between. Further up and to the left is better."
-        )
-    if summary.plan.accuracy_margin_points:
-        text += (
-            f" The verdict lets the end lie up to {summary.plan.accuracy_margin_points:.1f} points below "
-            f"{summary.plan.baseline}'s."
-        )
+def _caption(summary: Summary, over: Clock, run: Race | None, several: bool) -> str:
+    text = "Dots: probes."
+    if several:
+        text = "Thick: mean over seeds. Band: from the least seed to the greatest. Thin: the seeds."
+    if run is not None:
+        text += f" Diamonds: where each mean gets to {summary.plan.baseline}'s final accuracy (dotted)."
+    return f"{text} {over.explain()}"
+
+
+def _alt(
+    summary: Summary,
+    courses: dict[str, list[list[tuple[float, float]]]],
+    over: Clock,
+    floors: dict[str, float],
+) -> str:
+    text = f"Linear top-1 accuracy against training {'time' if over.unit == 's' else 'steps'}. "
+    text += "; ".join(
+        f"{name}: {percent(final(summary, name))} after {over.say(max(one[-1][0] for one in mine))} "
+        f"({plural(len(mine), 'seed')})"
+        for name, mine in courses.items()
+    )
+    if floors:
+        text += ". Without pretraining: " + ", ".join(f"{n} {percent(level)}" for n, level in floors.items())
     return text

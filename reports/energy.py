@@ -92,18 +92,24 @@ def energy_table(summary: Summary) -> Table:
 
 
 def energy_sentences(summary: Summary) -> tuple[str, ...]:
-    """The contender's joules a pair beside the baseline's, or why there are none; nothing where a record
-    says neither."""
+    """The contender's joules a pair beside the baseline's; none where they were not measured."""
     plan = summary.plan
     mine = [one for one in drawn(summary) if one.scenario == plan.contender and one.joules_per_pair]
     if not mine:
-        return (f"Energy was {plan.energy}.",) if plan.energy.startswith("not measured") else ()
+        return ()
     first = mine[0]
     assert first.joules_per_pair is not None
     text = f"{plan.contender} takes {amount(first.joules_per_pair.estimate)} J a pair {WHERE[first.mode]}"
     if first.ratio is not None:
         text += f", {times(first.ratio.estimate)} what {plan.baseline} takes ({interval_text(first.ratio)})"
     return (f"{text}; measured by {plan.energy or 'the device'}.",)
+
+
+def energy_unmeasured(summary: Summary) -> tuple[str, ...]:
+    """Why there are no joules, where a record says so."""
+    why = summary.plan.energy
+    measured = any(one.joules_per_pair for one in drawn(summary))
+    return (f"Energy was {why}.",) if why.startswith("not measured") and not measured else ()
 
 
 def energy_caveats(summary: Summary) -> tuple[str, ...]:

@@ -131,6 +131,9 @@ def samples_frame(report: Report) -> pd.DataFrame:
             rows.append(place | {"window": window, "metric": "window", "value": seconds, "unit": "s"})
         for window, seconds in enumerate(t.loader_wait_seconds):
             rows.append(place | {"window": window, "metric": "loader_wait", "value": seconds, "unit": "s"})
+    for s in report.startups:
+        value = {"metric": "setup", "value": s.seconds, "unit": "s"}
+        rows.append({"kind": s.kind, "subject": s.scenario} | value)
     for m in report.memories:
         for metric, size in m:
             if metric.endswith("_bytes") and size is not None:

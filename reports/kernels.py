@@ -6,6 +6,7 @@ from typing import Protocol
 
 from bench.limits_record import TraceShares
 from bench.loss_record import LossProfile
+from reports.names import shown_name
 from reports.tables import Table
 from reports.text import NOTHING, amount, percent, shortened
 from vicreg_fast.training.trace_summary import kernel_times
@@ -51,7 +52,7 @@ def trace_kernel_table(trace: TraceShares, folder: Path) -> Table | None:
     found = kernel_times(file)
     if found is None or not found.seconds > 0:
         return None
-    title = f"{trace.scenario}, a traced step"
+    title = f"{shown_name(trace.scenario)}, a traced step"
     return _table(title, found.kernels, trace.steps, found.busy, found.seconds)
 
 

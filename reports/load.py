@@ -15,6 +15,7 @@ from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
 from bench.record import (
     Accuracy,
+    AccuracyPoint,
     Environment,
     Failure,
     Memory,
@@ -33,6 +34,7 @@ FLOORS = ("random-trunk", "raw-pixels")
 
 MOST_SECONDS = 1e9
 MOST_RATE = 1e12
+MOST_STEPS = 1e12
 """No measurement reaches these: what lies beyond is a broken record, and would break its axis."""
 
 _SAME_PLAN = ("recipe_fingerprint", "data", "device", "baseline", "contender", "accuracy_margin_points")
@@ -161,9 +163,14 @@ def _fault(record: Record) -> str | None:
             return f"{_name(record)}: linear_top1 = {record.linear_top1} is not within 0 and 1"
         if record.knn_top1 is not None and not 0 <= record.knn_top1 <= 1:
             return f"{_name(record)}: knn_top1 = {record.knn_top1} is not within 0 and 1"
-        if not all(0 <= p.linear_top1 <= 1 and 0 <= p.seconds < MOST_SECONDS for p in record.curve):
+        if not all(_is_point(point) for point in record.curve):
             return f"{_name(record)}: a point of its curve is not a number in range"
     return limits_fault(record)
+
+
+def _is_point(point: AccuracyPoint) -> bool:
+    within = 0 <= point.seconds < MOST_SECONDS and 0 <= point.step < MOST_STEPS
+    return within and 0 <= point.linear_top1 <= 1
 
 
 def _throughput_fault(record: Throughput) -> str | None:

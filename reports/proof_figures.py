@@ -11,9 +11,10 @@ from reports.figures import memory_picture, ratio_picture, throughput_picture
 from reports.linear_figures import accuracies_picture
 from reports.loader_figures import rates_picture
 from reports.loss_figures import loss_pictures
+from reports.names import as_shown
 from reports.proof_judge import Proof, Row, Verdict
 from reports.proof_words import measured_text, target_text
-from reports.summary import Interval, Summary
+from reports.summary import Interval, Summary, summarise
 from reports.svg import INK, canvas, scenario_colour, style
 from reports.text import times
 from reports.waterfall import ladders, log_ticks, waterfall
@@ -97,7 +98,7 @@ def _of_parts(proof: Proof) -> Iterator[Picture | None]:
         yield from loss_pictures(losses)
     yield _compared(proof, "compare", ratio_picture)
     if (climbed := source.comparison("ladder")) is not None:
-        yield from (waterfall(ladder) for ladder in ladders(climbed))
+        yield from map(waterfall, ladders(summarise(as_shown(climbed.report))))
     yield _compared(proof, "cifar-r18", throughput_picture)
     yield _compared(proof, "memory", memory_picture) or _compared(proof, "compare", memory_picture)
     if (loaders := source.loaders("dali")) is not None:
@@ -108,4 +109,4 @@ def _of_parts(proof: Proof) -> Iterator[Picture | None]:
 
 def _compared(proof: Proof, part: str, draw: Callable[[Summary], Picture | None]) -> Picture | None:
     summary = proof.source.comparison(part)
-    return draw(summary) if summary is not None else None
+    return draw(summarise(as_shown(summary.report))) if summary is not None else None

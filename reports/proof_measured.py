@@ -25,6 +25,7 @@ from bench.proof_quantities import (
 from bench.record import Mode
 from reports.limits import limits, milliseconds
 from reports.linear_summary import floors_of, gain, spoken
+from reports.names import shown_name
 from reports.proof_found import Found, Measured, Unmeasured
 from reports.proof_load import ProofFolder
 from reports.proof_losses import loss_floor_share, loss_memory_share, loss_speed, rank_speed
@@ -104,7 +105,7 @@ def _(quantity: BusyShare, part: str, proof: ProofFolder) -> Found:
         return Unmeasured()
     trace = next((t for t in summary.report.traces if t.scenario == quantity.scenario), None)
     if trace is None:
-        return Unmeasured(why=f"no step of {quantity.scenario} was traced")
+        return Unmeasured(why=f"no step of {shown_name(quantity.scenario)} was traced")
     if trace.device_work is None or "idle" not in trace.device_work:
         return Unmeasured(why="no kernel of a GPU is in the trace")
     return Measured(value=1 - trace.device_work["idle"], note=f"of {plural(trace.steps, 'traced step')}")
@@ -122,7 +123,8 @@ def _(quantity: LoaderOverStep, part: str, proof: ProofFolder) -> Found:
     steps = proof.comparison(quantity.steps_of)
     rate = steps.rates.get((quantity.scenario, "compute-only")) if steps else None
     if rate is None:
-        return Unmeasured(why=f"the part {quantity.steps_of} has no step of {quantity.scenario} to compare")
+        name = shown_name(quantity.scenario)
+        return Unmeasured(why=f"the part {quantity.steps_of} has no step of {name} to compare")
     ratio = unpaired_ratio(list(rate.by_round.values()), list(row.by_round.values()))
     loader = f"{row.subject} {row.rate.estimate:,.0f} pairs/s at {place}"
     return Measured(
@@ -160,7 +162,9 @@ def _(quantity: RungGain, part: str, proof: ProofFolder) -> Found:
     if effect is None:
         return Unmeasured(why="its scenarios have no common round")
     without, changed = planned[0].forwards or planned[0].backwards or ("", "")
-    return Measured(value=effect.estimate, interval=effect, note=f"{changed} beside {without}")
+    return Measured(
+        value=effect.estimate, interval=effect, note=f"{shown_name(changed)} beside {shown_name(without)}"
+    )
 
 
 @measure.register
@@ -195,8 +199,8 @@ def _step_floor(summary: Summary, scenario: str, mode: Mode) -> str:
 def _unfinished(summary: Summary, scenarios: tuple[str, ...], mode: Mode) -> str:
     failures = [f for f in summary.report.failures if f.scenario in scenarios]
     if failures:
-        return f"{failures[0].scenario} failed during {failures[0].stage}: {failures[0].message}"
-    without = [name for name in scenarios if (name, mode) not in summary.rates]
+        return f"{shown_name(failures[0].scenario)} failed during {failures[0].stage}: {failures[0].message}"
+    without = [shown_name(name) for name in scenarios if (name, mode) not in summary.rates]
     if not without:
         return "no round that both finished"
     return f"{listed(without)} {'has' if len(without) == 1 else 'have'} no round {mode}"

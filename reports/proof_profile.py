@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from bench.proof_quantities import BusyShare, LossFloorShare, LossSpeed, Speed, SpeedRatio
 from reports.kernels import loss_kernel_tables, trace_kernel_table
 from reports.limits import trace_table
+from reports.names import as_shown
 from reports.proof_judge import Proof, Row
+from reports.summary import summarise
 from reports.tables import Table
 from vicreg_fast.errors import RecordError
 
@@ -31,7 +33,7 @@ def _of_steps(proof: Proof, part: str, scenario: str) -> Iterator[Table]:
     summary, records = proof.source.comparison(part), proof.source.file(part, "records.jsonl")
     if summary is None or records is None or not summary.report.traces:
         return
-    shares = trace_table(summary)
+    shares = trace_table(summarise(as_shown(summary.report)))
     yield Table(title=f"{shares.title}: {part}", columns=shares.columns, rows=shares.rows)
     for trace in summary.report.traces:
         if trace.scenario != scenario:

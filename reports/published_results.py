@@ -5,10 +5,12 @@ from reports.loader_tables import rate_tables
 from reports.loader_verdict import loader_verdict
 from reports.loss_summary import Duel, LossSummary
 from reports.loss_verdict import loss_verdict
+from reports.names import as_shown
 from reports.proof_judge import Proof
 from reports.proof_words import claims_table, parts_table, proof_verdict, reasons_table
 from reports.publications import Publications, PublishedFile, environments_of, machine_name, version_of
 from reports.render import markdown_templates
+from reports.summary import summarise
 from reports.tables import Table, markdown_table, markdown_text, result_tables
 from reports.text import NOTHING, amount, memory, percent, span, times
 from reports.verdict import verdict
@@ -55,8 +57,8 @@ def _read(file: PublishedFile) -> tuple[str, tuple[Table, ...]]:
         case "loaders":
             return loader_verdict(file.loaders).headline, rate_tables(file.loaders)
         case "comparison":
-            summary = file.comparison
-            return verdict(summary.report).headline, result_tables(summary)
+            report = file.comparison.report
+            return verdict(report).headline, result_tables(summarise(as_shown(report)))
         case "accuracies":
             return "Linear accuracy of single runs.", (_accuracy_table(file),)
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from reports.frames import samples_csv
 from reports.limits import limits_tables
 from reports.load import Report, load_report
+from reports.names import as_shown
 from reports.pictures import pictures
 from reports.summary import Summary, summarise
 from reports.svg import SCENARIO_COLOURS
@@ -33,36 +34,41 @@ from reports.tables import (
 )
 from reports.text import printable
 from reports.time_to_accuracy import race_table
-from reports.verdict import FEW, Tone, verdict
+from reports.verdict import FEW, Card, Tone, first_few, verdict
 from reports.waterfall import ladder_table, ladders
 from vicreg_fast.errors import RecordError
 
 SYMBOLS = {"good": "✓", "bad": "✗", "open": "?"}
 """Beside each tone's colour, so that colour is never alone in saying it."""
 
+FIRST_PICTURES = 3
+"""Pictures that a page shows before it says anything more."""
 MOST_ROWS = 500
 """Of a table of raw records in the page; the files to download from it have all."""
 
 
 def render_html(report: Report) -> str:
     """One self-contained page: no script, no network request; equal records give equal bytes."""
-    summary = summarise(report)
+    shown = as_shown(report)
+    summary = summarise(shown)
+    drawn = [(picture, Markup(picture.svg)) for picture in pictures(report)]
     return (
         templates()
         .get_template("report.html.j2")
         .render(
-            plan=report.plan,
+            plan=shown.plan,
             verdict=verdict(report),
             symbols=SYMBOLS,
-            pictures=[(picture, Markup(picture.svg)) for picture in pictures(report)],
+            first_pictures=drawn[:FIRST_PICTURES],
+            more_pictures=drawn[FIRST_PICTURES:],
             scenarios=[
                 (scenario, summary.colour(scenario.name) % SCENARIO_COLOURS)
-                for scenario in report.plan.scenarios
+                for scenario in shown.plan.scenarios
             ],
             tables=_tables(summary),
             environment=environment_table(report),
             recipe=recipe_table(report),
-            report=report,
+            report=shown,
             most_rows=MOST_ROWS,
             few=FEW,
             downloads=downloads(report.records, samples_csv(report)),
@@ -83,26 +89,28 @@ def _tables(summary: Summary) -> tuple[Table, ...]:
 
 def render_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown for a CI step summary, the verdict first."""
-    said = verdict(report)
-    summary = summarise(report)
-    lines = markdown_opening(
-        f"{report.plan.contender} against {report.plan.baseline}",
-        said,
-        said.context,
-        report.problems,
-    )
-    tables = (*_tables(summary), scenario_table(report), environment_table(report))
+    said, shown = verdict(report), as_shown(report)
+    lines = markdown_opening("vicreg-fast bench", said, _card_lines(said.cards), report.problems)
+    for title, sentences in said.sections:
+        lines += [f"### {title}", "", *(f"- {markdown_text(sentence)}" for sentence in sentences), ""]
+    tables = (*_tables(summarise(shown)), scenario_table(shown), environment_table(report))
     lines += map(markdown_table, tables)
-    command = markdown_code(report.plan.command)
-    return "\n".join([*lines, f"Data: {markdown_text(report.plan.data)}. Made by {command}.", ""])
+    made = f"Data: {markdown_text(report.plan.data)}. Made by {markdown_code(report.plan.command)}."
+    return "\n".join([*lines, " ".join([made, *map(markdown_text, said.unmeasured)]), ""])
 
 
 def print_report(report: Report, console: Console) -> None:
     """The verdict and the result tables, for a terminal."""
     said = verdict(report)
-    print_opening(said, said.context, report.problems, console)
-    for table in _tables(summarise(report)):
+    print_opening(said, [*_card_lines(said.cards), *first_few(said.others)], report.problems, console)
+    for table in _tables(summarise(as_shown(report))):
         console.print(rich_table(table))
+    for sentence in (said.machine, *said.unmeasured):
+        console.print(Text(printable(sentence), style="dim"))
+
+
+def _card_lines(cards: Sequence[Card]) -> list[str]:
+    return [f"{SYMBOLS[card.tone]} {card.line}" for card in cards]
 
 
 def write_report(paths: Sequence[Path], out: Path) -> dict[str, Path]:

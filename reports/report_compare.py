@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.compare import Interval, mean_t_interval, unpaired_ratio
+from reports.names import shown_name
 from reports.sentences import FEWEST_ROUNDS, interval_text
 from reports.sides import ABSENT, BESIDE, Label, Side
 from reports.text import listed, plural, shortened, times
@@ -75,6 +76,11 @@ class ComparedRuns:
     """What only one of the runs measured."""
 
 
+def place(label: Label) -> str:
+    """As a reader is shown it."""
+    return ", ".join(map(shown_name, label))
+
+
 def differences(a: Side, b: Side) -> tuple[Difference, ...]:
     """Every field of the fingerprints that is not equal. What only one run has is no difference."""
     found = []
@@ -122,7 +128,7 @@ def compare_runs(a: Side, b: Side, allow: Sequence[str] = ()) -> ComparedRuns:
         memory=memory,
         accuracy=accuracy,
         alone=tuple(
-            f"{', '.join(label)}: only in {side}"
+            f"{place(label)}: only in {side}"
             for side, mine, other in (("A", a, b), ("B", b, a))
             for label in mine.speeds
             if label not in other.speeds
@@ -184,7 +190,7 @@ def compare_verdict(compared: ComparedRuns) -> CompareVerdict:
 def _headline(compared: ComparedRuns, first: Change | None) -> str:
     if first is None:
         return "B beside A: nothing that a headline is about was timed in both."
-    where = ", ".join(first.label)
+    where = place(first.label)
     speed = f"{times(first.ratio.estimate)} the speed of A ({interval_text(first.ratio)}, unpaired)"
     text = f"B runs {where} at {speed}"
     if compared.a.what == "regression":

@@ -1,19 +1,20 @@
 """The sentences of a report. Each claims no more than the records hold.
 
-Speed is "as fast as" or "slower" only where the whole 95 % interval lies on one side of 1. Accuracy is
-non-inferior only where the interval's lower end stays above minus the margin, over two seeds or more. What
-was not measured is said to be so.
+A speed other than the baseline's is claimed only where the whole 95 % interval of six rounds or more lies on
+one side of 1. An accuracy is "the same" only where it is non-inferior: the interval's lower end stays above
+minus the margin, over two seeds or more. It is "better" where that end is above 0.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
 from bench.compare import FEWEST_ROUNDS as FEWEST_ROUNDS
-from bench.compare import AccuracyVerdict, Interval
+from bench.compare import Interval
 from bench.record import Environment, Mode
 from reports.load import FLOORS
-from reports.summary import Peak, Summary
-from reports.text import amount, listed, memory, percent, plural, signed, span, times
+from reports.summary import Summary
+from reports.text import amount, listed, memory, percent, plural, span, times
 
 WHERE: dict[Mode, str] = {
     "end-to-end": "end to end",
@@ -32,8 +33,15 @@ def compare(summary: Summary, scenario: str) -> str:
     if scenario == baseline:
         sentence = _alone(summary, scenario)
     else:
-        speed = _speed(summary, scenario)
-        sentence = f"{speed}, {_memory(summary, scenario)}, and {_accuracy(summary, scenario)}"
+        found = {
+            "speed": _speed(summary, scenario),
+            "memory": _memory(summary, scenario),
+            "accuracy": _accuracy(summary, scenario),
+        }
+        said = [phrase for phrase in found.values() if phrase]
+        if missing := [what for what, phrase in found.items() if not phrase]:
+            said.append(f"{listed(missing)} not compared")
+        sentence = f"{scenario} against {baseline}: {', '.join(said)}"
     for name in dict.fromkeys((scenario, baseline)):
         if stages := failed_stages(summary, name):
             sentence += f"; {name} failed during {listed(stages)}"
@@ -48,63 +56,59 @@ def interval_text(interval: Interval) -> str:
     return f"95 % interval {span(interval)}{few}"
 
 
-def _speed(summary: Summary, scenario: str) -> str:
-    baseline = summary.plan.baseline
-    places: tuple[tuple[Mode, str, str], ...] = (
-        ("end-to-end", "end to end", ""),
-        ("compute-only", "on compute alone", " with end to end not compared"),
-    )
-    for mode, where, rest in places:
+def _speed(summary: Summary, scenario: str) -> str | None:
+    places: tuple[tuple[Mode, str], ...] = (("end-to-end", ""), ("compute-only", " on compute alone"))
+    for mode, where in places:
         rate = summary.rates.get((scenario, mode))
         if rate is not None and rate.ratio is not None:
-            return _speed_of(rate.ratio, scenario, baseline, where) + rest
-    return f"{scenario} has no round in common with {baseline} to compare its speed by"
+            return _speed_of(rate.ratio) + where
+    return None
 
 
-def _speed_of(ratio: Interval, scenario: str, baseline: str, where: str) -> str:
-    value, interval = times(ratio.estimate), interval_text(ratio)
-    alone = ratio.samples == 1
-    if ratio.low > 1 or (alone and ratio.estimate == 1):
-        return f"{scenario} is {value} as fast as {baseline} {where} ({interval})"
+def _speed_of(ratio: Interval) -> str:
+    value = _brief(ratio.estimate)
+    if ratio.samples < FEWEST_ROUNDS:
+        return f"speed undecided ({value} in {plural(ratio.samples, 'round')})"
+    if ratio.low > 1:
+        return f"{value} the speed"
     if ratio.high < 1:
-        return f"{scenario} is slower than {baseline}, at {value} its speed {where} ({interval})"
-    return f"{scenario} is shown neither faster nor slower than {baseline} {where} ({value}, {interval})"
+        return f"slower, at {value} the speed"
+    return f"speed not shown to differ ({value})"
 
 
-def _memory(summary: Summary, scenario: str) -> str:
+def _memory(summary: Summary, scenario: str) -> str | None:
     peak = summary.peaks.get(scenario)
     if peak is None or peak.ratio is None:
-        return "has no memory to compare"
-    more = "but peaks at a larger" if round(peak.ratio, 2) > 1 else "peaks at"
-    return f"{more} {times(peak.ratio)} its {_kind(peak)}memory"
+        return None
+    how_much = "the same" if round(peak.ratio, 2) == 1 else f"{_brief(peak.ratio)} the"
+    return f"{how_much} {'device ' if peak.compared == 'device' else ''}memory"
 
 
-def _kind(peak: Peak) -> str:
-    return "device " if peak.compared == "device" else ""
-
-
-def _points(found: AccuracyVerdict) -> str:
-    gap = found.difference_points
-    interval = f"95 % interval {signed(gap.low)} to {signed(gap.high)}"
-    return f"{signed(gap.estimate)} over {plural(gap.samples, 'seed')}, {interval}"
-
-
-def _accuracy(summary: Summary, scenario: str) -> str:
+def _accuracy(summary: Summary, scenario: str) -> str | None:
     probe = summary.probes.get(scenario)
-    if probe is None:
-        return "its linear accuracy was not measured"
-    found = probe.verdict
-    if found is None:
-        return f"its linear accuracy shares no seed with {summary.plan.baseline} to compare by"
-    margin = f"{found.margin_points:.1f} points"
-    if found.difference_points.samples == 1:
-        gap = signed(found.difference_points.estimate)
-        return f"its linear accuracy differs by {gap} points on one seed, which cannot decide within {margin}"
-    if found.verdict == "non-inferior":
-        return f"its linear accuracy is non-inferior within {margin} ({_points(found)})"
+    if probe is None or probe.verdict is None:
+        return None
+    found, gap = probe.verdict, probe.verdict.difference_points
+    words = "accuracy undecided"
     if found.verdict == "inferior":
-        return f"its linear accuracy is inferior by more than {margin} ({_points(found)})"
-    return f"whether its linear accuracy is non-inferior within {margin} is undecided ({_points(found)})"
+        words = "lower accuracy"
+    elif found.verdict == "non-inferior":
+        words = "better accuracy" if gap.low > 0 else "the same accuracy"
+        if gap.high < 0:
+            words += f" within {found.margin_points:.1f} points"
+    alone = " on one seed" if gap.samples == 1 else ""
+    return f"{words}{alone} ({both_means(summary, scenario)})"
+
+
+def both_means(summary: Summary, scenario: str) -> str:
+    """Mean linear accuracies: `88.2 against 86.0 %`."""
+    mine, theirs = (summary.probes[name].mean for name in (scenario, summary.plan.baseline))
+    return f"{100 * mine:.1f} against {percent(theirs)}"
+
+
+def _brief(value: float) -> str:
+    """As said aloud: `0.4×` for 0.40×."""
+    return re.sub(r"(\.\d)0×$", r"\1×", times(value))
 
 
 def _alone(summary: Summary, scenario: str) -> str:
@@ -139,11 +143,12 @@ def pace(summary: Summary, scenario: str) -> Pace | None:
     return "shared cores" if waits is not None and waits < LOADER_WAIT else "loader"
 
 
-def bottleneck(summary: Summary, scenario: str) -> str:
-    """What bounds a scenario, what a perfect loader would give it, and its speed on compute alone."""
+def bottleneck(summary: Summary, scenario: str) -> str | None:
+    """What bounds a scenario, what a perfect loader would give it, and its speed on compute alone; None where
+    that was not measured."""
     bound = pace(summary, scenario)
     if bound is None:
-        return f"What bounds {scenario} was not measured: that takes rounds both end to end and compute-only."
+        return None
     gain = summary.free_loader[scenario]
     worth = times(gain.estimate)
     waits = summary.rates[scenario, "end-to-end"].loader_wait
@@ -168,22 +173,31 @@ def bottleneck(summary: Summary, scenario: str) -> str:
     return text + "."
 
 
-def floors(summary: Summary, scenario: str) -> str:
-    """How far the probe stands above what needs no pretraining."""
+def floors(summary: Summary, scenario: str) -> str | None:
+    """How far the probe stands above what needs no pretraining; None without a probe or a floor."""
     probe = summary.probes.get(scenario)
     floors = [summary.probes[name] for name in FLOORS if name in summary.probes]
-    if probe is None:
-        return f"The linear accuracy of {scenario} was not measured, so it says nothing about the floors."
-    reached = f"The linear probe of {scenario} reaches {percent(probe.mean)}"
-    if not floors:
-        return f"{reached}; no floor was probed, so how much of it is learnt is unknown."
+    if probe is None or not floors:
+        return None
     parts = []
     for floor in floors:
         gap = round(100 * (probe.mean - floor.mean), 1)
         name = "a random trunk" if floor.subject == "random-trunk" else "raw pixels"
         side = "above" if gap > 0 else "below" if gap < 0 else "from"
         parts.append(f"{abs(gap):.1f} points {side} {name} ({percent(floor.mean)})")
-    return f"{reached}: {listed(parts)}."
+    return f"The linear probe of {scenario} reaches {percent(probe.mean)}: {listed(parts)}."
+
+
+def unmeasured(summary: Summary) -> tuple[str, ...]:
+    """What the records leave open without a fault of anyone: it belongs at a report's end."""
+    name, said = summary.plan.contender, []
+    if pace(summary, name) is None:
+        said.append(f"What bounds {name} was not measured: it takes rounds end to end and compute-only.")
+    if name not in summary.probes:
+        said.append(f"The linear accuracy of {name} was not measured.")
+    elif floors(summary, name) is None:
+        said.append("No floor was probed, so how much of the accuracy is learnt is unknown.")
+    return tuple(said)
 
 
 def machine(environments: Sequence[Environment]) -> str:

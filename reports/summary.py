@@ -27,6 +27,8 @@ class Rate:
 
     scenario: str
     mode: Mode
+    batch_size: int
+    """Pairs a step."""
     by_round: Mapping[int, float]
     """Round to the median of its windows."""
     median: Interval
@@ -76,6 +78,8 @@ class Summary:
     """Scenarios and floors."""
     free_loader: Mapping[str, Interval]
     """Scenario to its compute-only over its end-to-end throughput: what a free loader would bring."""
+    setups: Mapping[str, float]
+    """Scenario to the seconds until its first step is done."""
 
     @property
     def plan(self) -> Plan:
@@ -98,6 +102,7 @@ def summarise(report: Report) -> Summary:
         peaks={name: peak for name in names if (peak := _peak(report, name))},
         probes={name: probe for name in (*names, *FLOORS) if (probe := _probe(report, name))},
         free_loader={name: gain for name in names if (gain := _free_loader(rates, name))},
+        setups={startup.scenario: startup.seconds for startup in report.startups},
     )
 
 
@@ -139,6 +144,7 @@ def _rate(report: Report, scenario: str, mode: Mode) -> Rate | None:
     return Rate(
         scenario=scenario,
         mode=mode,
+        batch_size=_throughputs(report)[scenario, mode][-1].batch_size,
         by_round=by_round,
         median=median_interval(list(by_round.values())),
         ratio=ratio,

@@ -20,7 +20,7 @@ from reports.frames import Measured, environment_frame, memory_frame
 from reports.load import Report
 from reports.sentences import pace
 from reports.summary import MODES, Summary
-from reports.text import GIB, NOTHING, amount, percent, printable, signed, span, times
+from reports.text import GIB, NOTHING, amount, percent, printable, seconds, signed, span, times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,28 +39,20 @@ def throughput_table(summary: Summary) -> Table:
         for mode in MODES:
             if rate := summary.rates.get((name, mode)):
                 wait = NOTHING if rate.loader_wait is None else percent(rate.loader_wait)
-                ratio, ratio_span = _estimate(rate.ratio, times)
-                rows.append(
-                    (
-                        name,
-                        mode,
-                        *_estimate(rate.median, amount),
-                        ratio,
-                        ratio_span,
-                        wait,
-                        str(len(rate.by_round)),
-                    )
+                row: tuple[str, ...] = (
+                    name,
+                    mode,
+                    *_estimate(rate.median, amount),
+                    *_estimate(rate.ratio, times),
+                    wait,
                 )
-    columns = (
-        "scenario",
-        "mode",
-        "pairs/s",
-        "95 % interval",
-        "× baseline",
-        "95 % interval",
-        "loader wait",
-        "rounds",
-    )
+                row += (str(len(rate.by_round)),)
+                if summary.setups:  # with real data, so of no other mode
+                    setup = summary.setups.get(name) if mode == "end-to-end" else None
+                    row += (NOTHING if setup is None else seconds(setup),)
+                rows.append(row)
+    columns: tuple[str, ...] = ("scenario", "mode", "pairs/s", "95 % interval", "× baseline", "95 % interval")
+    columns += ("loader wait", "rounds", "set-up") if summary.setups else ("loader wait", "rounds")
     return Table(title="Throughput", columns=columns, rows=tuple(rows), names=2)
 
 

@@ -71,6 +71,11 @@ def amount(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def seconds(value: float) -> str:
+    """A time that a person waits: no more digits than he would say."""
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s" if value >= 1 else f"{amount(value)} s"
+
+
 def memory(count: float, beside: float = 0) -> str:
     """Bytes in GiB, or in MiB where neither they nor those they stand `beside` come to one GiB."""
     if max(abs(count), abs(beside)) >= GIB:

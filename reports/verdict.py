@@ -5,25 +5,29 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.compare import Interval, seeds_to_decide
+from reports.energy import energy_unmeasured
 from reports.limits import limits_caveats, limits_sentences
 from reports.load import Report
+from reports.names import as_shown
 from reports.sentences import (
     FEWEST_ROUNDS,
+    both_means,
     bottleneck,
     compare,
     failed_stages,
     floors,
     interval_text,
     machine,
+    unmeasured,
 )
 from reports.summary import Summary, summarise
-from reports.text import memory, plural, signed, times
-from reports.waterfall import ladder_sentences, ladders
+from reports.text import memory, plural, seconds, signed, times
+from reports.waterfall import ladder_sentences, ladder_unmeasured, ladders
 
 Tone = Literal["good", "bad", "open"]
 
 FEW = 3
-"""Scenarios that are spoken of one by one in a terminal, in Markdown and in a page before it is unfolded."""
+"""Scenarios that are spoken of one by one in a terminal, and in a page before it is unfolded."""
 BUSY_LOAD = 0.5
 """Load per core, when the run began, from which the machine counts as busy with something else."""
 
@@ -37,33 +41,31 @@ class Card:
     detail: str
     tone: Tone
 
+    @property
+    def line(self) -> str:
+        return f"{self.label}: {self.value} ({self.detail})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     headline: str
-    """Speed, memory and accuracy of the contender against the baseline, and what failed, in one sentence."""
+    """Speed, memory and accuracy of the contender against the baseline, and what failed, in one sentence
+    without intervals: the cards have them."""
     tone: Tone
     """`good` only where it is shown to be faster, with no more memory, and non-inferior, and nothing of it
     failed."""
     cards: tuple[Card, ...]
     others: tuple[str, ...]
-    """The same sentence for every other scenario against the baseline."""
-    paces: tuple[str, ...]
-    """What bounds each scenario, the contender first, and what a perfect loader would give it."""
-    ladder: tuple[str, ...]
-    """What each change of a ladder brings; empty where none was climbed."""
-    floors: str
-    limits: tuple[str, ...]
-    """How close it comes to its machine's limits, its energy and its cost."""
-    machine: str
+    """The same sentence for every other scenario against the baseline; a ladder's have sentences of their
+    own."""
+    sections: tuple[tuple[str, tuple[str, ...]], ...]
+    """What the numbers mean, under titles: the others, who is the bottleneck, what each change of a ladder
+    brings, how close it comes to its machine's limits, and how much is learnt."""
     caveats: tuple[str, ...]
     """What a reader has to know before believing the above; empty at best."""
-
-    @property
-    def context(self) -> tuple[str, ...]:
-        """What follows the headline in a terminal and in Markdown: of many scenarios, the first few."""
-        others = () if self.ladder else first_few(self.others)
-        return (*self.ladder, *others, *first_few(self.paces), self.floors, *self.limits, self.machine)
+    machine: str
+    unmeasured: tuple[str, ...]
+    """What the records leave open and is no fault."""
 
 
 def first_few(sentences: Sequence[str]) -> tuple[str, ...]:
@@ -75,31 +77,46 @@ def first_few(sentences: Sequence[str]) -> tuple[str, ...]:
 
 def verdict(report: Report) -> Verdict:
     """Everything that is said in words about a report."""
-    summary = summarise(report)
-    plan = report.plan
+    summary = summarise(as_shown(report))
+    plan = summary.plan
     cards = _cards(summary, plan.contender)
     failed = failed_stages(summary, plan.contender) or failed_stages(summary, plan.baseline)
     tones = [card.tone for card in cards]
     tone: Tone = "good" if tones == ["good"] * 3 else "bad" if "bad" in tones else "open"
-    others = [name for name in summary.scenarios if name not in (plan.baseline, plan.contender)]
+    ladder = _ladder(summary)
+    rest = [name for name in summary.scenarios if name not in (plan.baseline, plan.contender)]
+    others = () if ladder else tuple(compare(summary, name) for name in rest)
+    sections = (
+        ("The other scenarios", others),
+        ("What each change brings", ladder),
+        ("What sets the pace", _paces(summary)),
+        ("How close to the machine's limits", limits_sentences(summary)),
+        ("How much is learnt", tuple(filter(None, [floors(summary, plan.contender)]))),
+    )
     return Verdict(
         headline=_headline(summary),
         tone="bad" if failed else tone,
         cards=cards,
-        others=tuple(compare(summary, name) for name in others),
-        paces=_paces(summary),
-        ladder=tuple(dict.fromkeys(said for ladder in ladders(summary) for said in ladder_sentences(ladder))),
-        floors=floors(summary, plan.contender),
-        limits=limits_sentences(summary),
-        machine=machine(report.environments),
+        others=others,
+        sections=tuple((title, said) for title, said in sections if said),
         caveats=(*_caveats(summary), *limits_caveats(summary)),
+        machine=machine(report.environments),
+        unmeasured=_unmeasured(summary),
     )
 
 
 def _paces(summary: Summary) -> tuple[str, ...]:
     names = dict.fromkeys((summary.plan.contender, *summary.scenarios))
-    measured = [name for name in names if name in summary.free_loader]
-    return tuple(bottleneck(summary, name) for name in measured or (summary.plan.contender,))
+    return tuple(said for name in names if (said := bottleneck(summary, name)))
+
+
+def _unmeasured(summary: Summary) -> tuple[str, ...]:
+    gone = (said for ladder in ladders(summary) if (said := ladder_unmeasured(ladder)))
+    return tuple(dict.fromkeys((*unmeasured(summary), *gone, *energy_unmeasured(summary))))
+
+
+def _ladder(summary: Summary) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(said for ladder in ladders(summary) for said in ladder_sentences(ladder)))
 
 
 def _headline(summary: Summary) -> str:
@@ -124,12 +141,20 @@ def _speed_card(summary: Summary, scenario: str) -> Card:
     if rate is None or rate.ratio is None:
         return Card(label="Speed, end to end", value="not compared", detail="no common round", tone="open")
     ratio = rate.ratio
+    detail = interval_text(ratio) + (f", {ratio.samples} rounds" if ratio.samples >= FEWEST_ROUNDS else "")
     return Card(
         label="Speed, end to end",
         value=times(ratio.estimate),
-        detail=interval_text(ratio) + (f", {ratio.samples} rounds" if ratio.samples >= FEWEST_ROUNDS else ""),
+        detail=detail + _setup(summary, scenario),
         tone=_side(ratio),
     )
+
+
+def _setup(summary: Summary, scenario: str) -> str:
+    """What the first step costs, beside the baseline's: a speed leaves it out."""
+    known = [summary.setups.get(name) for name in (scenario, summary.plan.baseline)]
+    said = " against ".join(seconds(one) for one in known if one is not None)
+    return f"; set-up {said}" if known[0] is not None else ""
 
 
 def _memory_card(summary: Summary, scenario: str) -> Card:
@@ -150,17 +175,21 @@ def _accuracy_card(summary: Summary, scenario: str) -> Card:
     probe = summary.probes.get(scenario)
     if probe is None or probe.verdict is None:
         return Card(label="Linear accuracy", value="not compared", detail="no common seed", tone="open")
-    found = probe.verdict
-    gap = found.difference_points
-    tones: dict[str, Tone] = {"non-inferior": "good", "inferior": "bad", "undecided": "open"}
+    found, gap = probe.verdict, probe.verdict.difference_points
+    decided: dict[str, tuple[Tone, str]] = {
+        "non-inferior": ("good", "non-inferior within"),
+        "inferior": ("bad", "inferior by more than"),
+        "undecided": ("open", "undecided within"),
+    }
+    tone, words = decided[found.verdict]
     spread = "one seed, so no interval"
     if gap.samples > 1:
-        spread = f"{signed(gap.low)} to {signed(gap.high)}, {plural(gap.samples, 'seed')}"
+        spread = f"95 % interval {signed(gap.low)} to {signed(gap.high)}, {plural(gap.samples, 'seed')}"
     return Card(
-        label=f"Linear accuracy, margin {found.margin_points:.1f} points",
+        label="Linear accuracy",
         value=f"{signed(gap.estimate)} points",
-        detail=f"{found.verdict}: {spread}",
-        tone=tones[found.verdict],
+        detail=f"{both_means(summary, scenario)}; {spread}; {words} {found.margin_points:.1f} points",
+        tone=tone,
     )
 
 
@@ -192,10 +221,7 @@ def _caveats(summary: Summary) -> tuple[str, ...]:
                 f"{name} was probed without {missing} of {plural(len(plan.seeds), 'planned seed')}."
             )
         if probe is not None and probe.verdict and (needed := seeds_to_decide(probe.verdict)):
-            caveats.append(
-                f"The accuracy of {name} is undecided over {plural(len(probe.by_seed), 'seed')}: were the "
-                f"seeds to go on differing as these do, some {needed} would decide."
-            )
+            caveats.append(f"Some {needed} seeds would decide the accuracy of {name}.")
     return tuple(caveats)
 
 

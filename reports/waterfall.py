@@ -91,8 +91,8 @@ def waterfall(ladder: Ladder) -> Picture:
 
 
 def ladder_sentences(ladder: Ladder) -> tuple[str, ...]:
-    """The whole in one sentence, then one for each group of changes that pay, do not, are undecided, are on
-    top of `fast`, or are not here."""
+    """The whole in one sentence, then one for each group of changes that pay, do not, are undecided, or go on
+    top of the whole."""
     sentences = [_whole(ladder)]
     inside = [rung for rung in ladder.rungs if not rung.beyond]
     where = WHERE[ladder.mode]
@@ -111,9 +111,13 @@ def ladder_sentences(ladder: Ladder) -> tuple[str, ...]:
         for rung in ladder.rungs
         if rung.beyond
     ]
-    if gone := [f"{rung.change} ({rung.missing})" for rung in ladder.rungs if rung.missing]:
-        sentences.append(f"Not here: {listed(gone)}.")
     return tuple(sentences)
+
+
+def ladder_unmeasured(ladder: Ladder) -> str | None:
+    """The changes that could not be made here, and why."""
+    gone = [f"{rung.change} ({rung.missing})" for rung in ladder.rungs if rung.missing]
+    return f"Not here: {listed(gone)}." if gone else None
 
 
 def ladder_table(ladder: Ladder) -> Table:

@@ -50,7 +50,7 @@ def test_any_number_of_scenarios_the_first_being_the_baseline(bench: Bench, tmp_
     )
     assert records(tmp_path, "memory") == []
     assert len(records(tmp_path, "throughput")) == 4 * 3 * 10
-    assert "fast is 2.5× as fast as baseline end to end" in done.stdout
+    assert "vicreg-fast against baseline: 2.5× the speed, " in done.stdout
 
 
 def test_a_ladder_says_what_each_change_brings(bench: Bench, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_scenario_that_fails_is_exit_code_4_and_the_report_has_the_others(
 ) -> None:
     done = bench("--compare", "baseline,tuned", "--quick", trouble={"tuned": (2, "SIGKILL")})
     refused(done, 4, "tuned failed in round 3 of 6, end-to-end", "killed by SIGKILL")
-    assert "fast is 2.5× as fast as baseline end to end" in done.stdout
+    assert "vicreg-fast against baseline: 2.5× the speed, " in done.stdout
     assert "tuned failed during round 3 of 6" in (tmp_path / "out" / "report.html").read_text()
     assert len([r for r in records(tmp_path, "throughput") if r["scenario"] == "tuned"]) == 2 * 3
 
@@ -100,7 +100,7 @@ def test_a_disk_that_fills_is_exit_code_1_and_what_was_measured_can_be_reported(
     refused(done, 1, "records.jsonl", "cannot be written", "records before it are kept")
     reported = run_here("report", tmp_path / "out")
     assert reported.returncode == 0, reported.stderr
-    assert "fast is 2.5× as fast as baseline end to end" in reported.stdout
+    assert "vicreg-fast against baseline: speed undecided (2.5× in 4 rounds)" in reported.stdout
     assert "not a whole JSON object" in (tmp_path / "out" / "report.md").read_text()
 
 

@@ -153,7 +153,7 @@ def test_a_changed_record_and_a_proof_are_written(checkout: Path, monkeypatch: p
     assert f"54.2 ({ours[0]['seed']})" in results
     block = readme.split(BEGIN)[1].split(END)[0]
     assert "\n**16 of 18 targets are reached on NVIDIA H100 80GB HBM3, 1 is too close to call" in block
-    assert "| ResNet-50 end to end, fast beside baseline | ≥ 3× | 4.0× (4.0–4.0) | reached |" in block
+    assert "| ResNet-50 end to end, vicreg-fast beside baseline | ≥ 3× | 4.0× (4.0–4.0) | reached |" in block
     assert UNMEASURED not in readme + results
     assert results.index("16 of 18 targets") < results.index("## Intel")
     assert "reports/published/2026-12-01-gpu/" in results

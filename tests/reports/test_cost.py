@@ -31,30 +31,60 @@ def test_an_epoch_and_an_accuracy_cost_what_their_time_does(full_run: Any) -> No
     full_run.plan |= {"epoch_images": 7200, "price_per_hour": 3.6, "currency": "EUR"}
     summary = summarise(full_run.report())
     found = {cost.scenario: cost for cost in costs(summary)}
-    rate = summary.rates["fast", "end-to-end"].median.estimate
-    assert found["fast"].epoch_seconds == pytest.approx(7200 / rate)
-    assert found["baseline"].target_seconds == pytest.approx(260.0), "a seed at a time: where each one ends"
+    rates = {
+        name: summary.rates[name, "end-to-end"].median.estimate for name in ("baseline", "tuned", "fast")
+    }
+    assert found["fast"].epoch_seconds == pytest.approx(7200 / rates["fast"])
+    # The curve's last probe is at step 13, of 256 pairs each.
+    to_end = 13 * 256 / rates["baseline"]
+    assert found["baseline"].target_seconds == pytest.approx(to_end)
     row = {cells[0]: cells for cells in cost_table(summary).rows}
-    assert row["baseline"][3:] == ("260 s", "0.26 EUR")
-    # tuned's seed 1 ends 0.7 points below the baseline's
-    assert row["tuned"][3:] == ("not in every seed", "–")
-    assert row["fast"][2] == f"{3.6 * 7200 / rate / 3600:.3g} EUR"
-    assert cost_table(summary).columns[3:] == ("to the final accuracy of baseline", "cost of that")
+    assert row["baseline"][3:] == ("33.1 s", f"{3.6 * to_end / 3600:.3g} EUR")
+    assert row["fast"][2] == f"{3.6 * 7200 / rates['fast'] / 3600:.3g} EUR"
+    assert cost_table(summary).columns[3:] == ("to the baseline's final accuracy", "cost of that")
     (sentence,) = cost_sentences(summary)
     assert sentence.startswith("At 3.60 EUR an hour, an epoch of 7,200 images costs 0.0338 EUR with fast and")
-    assert "fast does not reach the final accuracy of baseline in every seed" in sentence
+    assert "and reaching the baseline's final accuracy costs 0.0156 EUR with fast and 0.0331 EUR" in sentence
+
+
+def test_an_end_that_is_not_reached_has_no_cost(full_run: Any) -> None:
+    full_run.plan |= {"price_per_hour": 3.6}
+    full_run.records = [
+        record.model_copy(update={"curve": record.curve[:-4]}) if record.subject == "fast" else record
+        for record in full_run.records
+        if record.kind == "accuracy"
+    ] + [record for record in full_run.records if record.kind != "accuracy"]
+    summary = summarise(full_run.report())
+    row = {cells[0]: cells for cells in cost_table(summary).rows}
+    assert row["fast"][3:] == ("not reached", "–")
+    assert cost_sentences(summary) == (
+        "At 3.60 USD an hour, fast does not reach the baseline's final accuracy.",
+    )
+
+
+def test_steps_of_no_known_time_have_no_cost(full_run: Any) -> None:
+    """Trained side by side, and no speed end to end."""
+    full_run.plan |= {"price_per_hour": 3.6}
+    full_run.records = [
+        record.model_copy(update={"side_by_side": 2})
+        for record in full_run.records
+        if record.kind == "accuracy"
+    ]
+    summary = summarise(full_run.report())
+    assert costs(summary) == ()
+    assert cost_sentences(summary) == ()
 
 
 def test_a_target_of_the_users_is_timed_from_the_curves(full_run: Any) -> None:
     full_run.plan |= {"price_per_hour": 3600.0, "target_accuracy_percent": 50.0}
     summary = summarise(full_run.report())
     found = {cost.scenario: cost for cost in costs(summary)}
-    # 50 % after 40 of the baseline's seconds in two seeds (61.0 and 62.1 at the end): 61 − 22·0.75² = 48.6 at
-    # 40 s, 51.7 at 60 s.
-    assert found["baseline"].target_seconds == pytest.approx(60.0)
-    assert found["fast"].target_seconds == pytest.approx(60.0 / 2.1)
+    # The baseline's seeds end at 61.2 % on average: 61.2 − 22·0.75² = 48.8 at step 2, 51.9 at step 3.
+    for name in ("baseline", "fast"):
+        rate = summary.rates[name, "end-to-end"].median.estimate
+        assert found[name].target_seconds == pytest.approx(3 * 256 / rate)
     (sentence,) = cost_sentences(summary)
     assert (
-        "reaching 50.0 % linear accuracy costs 28.57 USD with fast and 60.00 USD with baseline (0.48×)"
+        "reaching 50.0 % linear accuracy costs 3.61 USD with fast and 7.65 USD with baseline (0.47×)"
         in sentence
     )

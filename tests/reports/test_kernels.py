@@ -76,7 +76,7 @@ def test_a_traced_step_is_shown_by_kernel(tmp_path: Path) -> None:
     traced(tmp_path)
     table = trace_kernel_table(trace("fast", 0.9), tmp_path)
     assert table is not None
-    assert table.title == "Where 100 ms go: fast, a traced step"
+    assert table.title == "Where 100 ms go: vicreg-fast, a traced step"
     assert table.rows == (
         ("conv", "1.80", "90.0", "90.0 %"),
         ("Memcpy HtoD", "0.20", "5.00", "5.0 %"),
@@ -97,7 +97,7 @@ def test_a_proof_shows_the_profiles_of_what_falls_short(tmp_path: Path) -> None:
     assert titles == [
         "Where 1.00 ms go: auto at 256 × 8192, bfloat16, a call",
         "Where a step's time goes: compare",
-        "Where 100 ms go: fast, a traced step, compare",
+        "Where 100 ms go: vicreg-fast, a traced step, compare",
     ]
     file.write_bytes(b"torn")
     proof = judge_proof(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from bench.limits_record import Energy, StepWork, TraceShares
 from bench.loss_record import Ceiling
-from reports.energy import drawn, energy_caveats, energy_sentences, energy_table
+from reports.energy import drawn, energy_caveats, energy_sentences, energy_table, energy_unmeasured
 from reports.frames import samples_frame
 from reports.limits import (
     flops,
@@ -214,6 +214,7 @@ def test_energy_is_compared_round_by_round(run: Any) -> None:
         "fast takes 0.88 J a pair end to end, 0.25× what baseline takes (95 % interval"
     )
     assert sentence.endswith("measured by NVML's counter of the whole GPU.")
+    assert energy_unmeasured(summary) == ()
     (caveat,) = energy_caveats(summary)
     assert "1 of 6 rounds (16.7 %), by power cap" in caveat
 
@@ -221,7 +222,8 @@ def test_energy_is_compared_round_by_round(run: Any) -> None:
 def test_energy_that_was_not_measured_is_said_to_be(run: Any) -> None:
     run.plan["energy"] = "not measured: RAPL's counters can be read by root alone here"
     summary = with_records(run, energy("fast", 0, None, sm_clock_mhz=1700))
-    assert energy_sentences(summary) == (
+    assert energy_sentences(summary) == ()
+    assert energy_unmeasured(summary) == (
         "Energy was not measured: RAPL's counters can be read by root alone here.",
     )
     assert energy_table(summary).rows[0][2:7] == ("–", "–", "–", "–", "1700")

@@ -179,7 +179,7 @@ def test_records_that_are_no_numbers_decide_nothing(tmp_path: Path) -> None:
     proof = judge_proof(run.ended("compare").folder)
     rows = {row.claim.id: row for row in proof.rows}
     assert rows["fast-baseline"].verdict == rows["gpu-busy"].verdict == "not measured"
-    assert "fast has no round end-to-end" in rows["fast-baseline"].why
+    assert "vicreg-fast has no round end-to-end" in rows["fast-baseline"].why
     assert sum(problem.startswith("compare: ") for problem in proof.source.problems) == 8
 
 
@@ -194,7 +194,10 @@ def test_a_rung_is_named_by_its_two_scenarios(tmp_path: Path) -> None:
     row = judged(run.ended("ladder"))["apex-fusedsgd"]
     assert row.verdict == "measured"
     assert row.measured is not None
-    assert (row.measured.value, row.measured.note) == (pytest.approx(1.05), f"{pair[1]} beside {pair[0]}")
+    assert (row.measured.value, row.measured.note) == (
+        pytest.approx(1.05),
+        f"vicreg-{pair[1]} beside vicreg-{pair[0]}",
+    )
 
 
 def test_skipped_tests_are_not_passed_ones(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_terminal_ends_with_the_claims(short: Proof) -> None:
     assert text.startswith("✗ 5 of 18 targets are reached on NVIDIA <b>A100</b>")
     columns = ("claim", "verdict", "target", "measured", "95 % interval", "floor")
     assert re.search(r"\s+".join(columns), text)
-    assert re.search(r"ResNet-50 end to end, fast beside tuned\s+falls short\s+≥ 1.5×\s+1.25×", text)
+    assert re.search(r"ResNet-50 end to end, vicreg-fast beside tuned\s+falls short\s+≥ 1.5×\s+1.25×", text)
     assert re.search(r"dali-step\s+dali\s+dali cannot run here: DALI cannot be imported", text)
     assert "tests/test_1.py::test" in text
     assert re.search(r"ladder\s+left-out\s+0 s\s+0\s+540 s were spent", text)
@@ -177,12 +177,12 @@ def test_junit_fails_what_falls_short(short: Proof) -> None:
     root = ElementTree.fromstring(proof_junit(short))
     assert root.find("testsuite").attrib["failures"] == "8"  # type: ignore[union-attr]
     outcomes = {case.attrib["name"]: [child.tag for child in case] for case in root.iter("testcase")}
-    assert outcomes["ResNet-50 end to end, fast beside tuned"] == ["failure"]
-    assert outcomes["ResNet-50 end to end, fast beside baseline"] == ["system-out"]
-    assert outcomes["CIFAR ResNet-18 end to end, fast"] == ["skipped"]
+    assert outcomes["ResNet-50 end to end, vicreg-fast beside tuned"] == ["failure"]
+    assert outcomes["ResNet-50 end to end, vicreg-fast beside baseline"] == ["system-out"]
+    assert outcomes["CIFAR ResNet-18 end to end, vicreg-fast"] == ["skipped"]
     assert outcomes["cifar10 runs"] == outcomes["dali runs"] == ["skipped"]
     assert outcomes["loss runs"] == []
-    assert "ResNet-50 device memory, fast beside baseline" not in outcomes, "it has no target"
+    assert "ResNet-50 device memory, vicreg-fast beside baseline" not in outcomes, "it has no target"
 
 
 def test_a_folder_and_its_records_are_a_proof_and_two_are_too_many(full: Proof, short: Proof) -> None:

@@ -78,25 +78,44 @@ def test_the_page_asks_for_nothing_and_nests(full_html: str) -> None:
     assert_self_contained(Page(full_html), full_html)
 
 
-def test_the_verdict_comes_first_then_pictures_numbers_and_the_rest(full_report, full_html: str) -> None:
-    words = Page(full_html).words
-    said = verdict(full_report)
+def test_pictures_come_at_once_then_what_stands_against_them_and_the_rest(full_run) -> None:
+    full_run.plan |= {"energy": "not measured: no counter"}
+    report = full_run.failure("tuned", "throughput", "no C compiler").report()
+    words = Page(render_html(report)).words
+    said = verdict(report)
     places = [
         words.index(text)
         for text in (
-            *(said.headline, "What sets the pace", said.paces[0]),
-            *("Pictures", "Numbers", "Scenarios", "Everything else"),
+            said.headline,
+            *(card.detail for card in said.cards),
+            "vicreg-fast reaches the baseline's final accuracy after",
+            "vicreg-fast was faster than baseline in 8 of 8 rounds",
+            "Before you believe it",
+            *(words for title, sentences in said.sections for words in (title, *sentences)),
+            *("More pictures", "Numbers", "Scenarios", "Everything else", "Energy was not measured"),
         )
     ]
     assert places == sorted(places)
-    for text in (
-        *said.others,
-        *said.context,
-        "DALI decodes on the CPU: there is no GPU",
-        "gram (triton)",
-        "Test CPU",
-    ):
+    assert [title for title, _ in said.sections] == [
+        "The other scenarios",
+        "What sets the pace",
+        "How much is learnt",
+    ]
+    for text in (said.machine, "DALI decodes on the CPU: there is no GPU", "gram (triton)", "Test CPU"):
         assert text in words
+
+
+def test_the_terminal_says_the_verdict_on_one_screen(full_report) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    print_report(full_report, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    said = verdict(full_report)
+    opening = [line.strip() for line in lines[: lines.index(next(x for x in lines if "Throughput" in x))]]
+    assert opening[0] == f"✓ {said.headline}"
+    assert [line[0] for line in opening[1:4]] == ["✓"] * 3
+    assert opening[-1] == said.others[0]
+    assert len(opening) <= 6
+    assert "Measured on Test CPU" in " ".join(lines[-2:])
 
 
 def test_hostile_text_is_shown_as_text(new_run, new_scenario) -> None:
@@ -138,7 +157,7 @@ def test_problems_and_failures_are_on_every_output(full_run) -> None:
 def test_markdown_begins_with_the_verdict(full_run) -> None:
     report = full_run.report()
     lines = render_markdown(report).splitlines()
-    assert lines[0] == "## fast against baseline"
+    assert lines[0] == "## vicreg-fast bench"
     assert lines[2] == f"**✓ {verdict(report).headline}**"
     assert {"### Throughput", "### Memory", "### Linear accuracy", "### Environment"} <= set(lines)
 

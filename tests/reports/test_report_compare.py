@@ -59,7 +59,9 @@ def test_a_change_of_ours_is_told_from_a_drift_of_the_machine(run_at: Make) -> N
     assert found["baseline", "end-to-end"].beside is None
     assert found["baseline", "end-to-end"].said == "slower"
     said = compare_verdict(compared)
-    assert said.headline.startswith("B runs fast, end-to-end at 0.55× the speed of A (95 % interval 0.5")
+    assert said.headline.startswith(
+        "B runs vicreg-fast, end-to-end at 0.55× the speed of A (95 % interval 0.5"
+    )
     assert said.headline.endswith(
         "unpaired); beside its own baseline, at 1.10× (95 % interval 1.10–1.10): faster."
     )
@@ -74,8 +76,8 @@ def test_memory_and_accuracy_are_beside_each_other(run_at: Make) -> None:
     gap = compared.accuracy["fast"]
     assert (gap.estimate, gap.samples) == (pytest.approx(1.0), 3)
     titles = {table.title: table.rows for table in compare_tables(compared)}
-    assert titles["Peak memory"][1] == ("fast, host", "1.00 GiB", "0.50 GiB", "0.50×")
-    assert titles["Linear accuracy, B − A, seeds paired"] == (("fast", "+1.0", "+1.0 to +1.0", "3"),)
+    assert titles["Peak memory"][1] == ("vicreg-fast, host", "1.00 GiB", "0.50 GiB", "0.50×")
+    assert titles["Linear accuracy, B − A, seeds paired"] == (("vicreg-fast", "+1.0", "+1.0 to +1.0", "3"),)
 
 
 def test_unpaired_ratio_by_hand() -> None:
@@ -182,10 +184,10 @@ def test_what_only_one_run_measured_is_said(new_run) -> None:
     a = new_run().throughput("baseline", [1.0] * 6).throughput("fast", [1.0] * 6, "loader-only").write()
     b = new_run().throughput("baseline", [2.0] * 5).write()
     compared = compare_runs(load_side(a), load_side(b))
-    assert compared.alone == ("fast, loader-only: only in A",)
+    assert compared.alone == ("vicreg-fast, loader-only: only in A",)
     said = compare_verdict(compared)
     assert said.headline == "B beside A: nothing that a headline is about was timed in both."
-    assert any("Not compared: fast, loader-only: only in A." in caveat for caveat in said.caveats)
+    assert any("Not compared: vicreg-fast, loader-only: only in A." in caveat for caveat in said.caveats)
     assert any("fewer than 6 rounds" in caveat for caveat in said.caveats)
     assert compared.changes[0].said == "too few rounds"
 

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from bench.compare import throughput_ratio
+from bench.record import Startup
 from reports.frames import accuracy_frame, environment_frame, memory_frame, samples_csv, throughput_frame
 from reports.summary import summarise
 from reports.tables import (
@@ -49,6 +50,19 @@ def test_throughput_text(new_run) -> None:
     table = throughput_table(summarise(run.throughput("fast", [180.0, 200.0, 220.0]).report()))
     assert table.rows[0] == ("baseline", "end-to-end", "100", "90.0–110", "–", "–", "25.0 %", "3")
     assert table.rows[1] == ("fast", "end-to-end", "200", "180–220", "2.0×", "2.0–2.0", "–", "3")
+
+
+def test_set_up_is_a_column_where_it_was_measured(new_run) -> None:
+    run = new_run().throughput("fast", [180.0]).throughput("fast", [200.0], "compute-only")
+    assert "set-up" not in throughput_table(summarise(run.report())).columns
+    run = new_run().throughput("baseline", [90.0]).throughput("fast", [180.0])
+    run.throughput("fast", [200.0], "compute-only").records.append(Startup(scenario="fast", seconds=9.04))
+    report = run.report()
+    table = throughput_table(summarise(report))
+    assert table.columns[-2:] == ("rounds", "set-up")
+    assert [row[-1] for row in table.rows] == ["–", "9.0 s", "–"]
+    (row,) = [row for row in csv.DictReader(io.StringIO(samples_csv(report))) if row["kind"] == "startup"]
+    assert (row["subject"], row["metric"], row["value"], row["unit"]) == ("fast", "setup", "9.04", "s")
 
 
 def test_memory_takes_the_largest_of_several_records(new_run) -> None:

@@ -8,6 +8,7 @@ m ± 4.303·s/√3.
 
 import pytest
 
+from bench.record import Startup
 from reports.verdict import verdict
 
 
@@ -28,77 +29,100 @@ def measured(new_run):
     return make
 
 
-def test_faster_smaller_and_non_inferior(measured) -> None:
+def test_faster_smaller_and_the_same_accuracy(measured) -> None:
     said = verdict(measured().report())
     assert said.headline == (
-        "fast is 2.1× as fast as baseline end to end (95 % interval 2.0–2.2), peaks at 0.40× its memory, "
-        "and its linear accuracy is non-inferior within 2.0 points (+0.4 over 3 seeds, 95 % interval −0.6 to "
-        "+1.4)."
+        "vicreg-fast against baseline: 2.1× the speed, 0.4× the memory, the same accuracy "
+        "(60.4 against 60.0 %)."
     )
     assert said.tone == "good"
     assert [card.tone for card in said.cards] == ["good"] * 3
-    assert [card.value for card in said.cards] == ["2.1×", "0.40×", "+0.4 points"]
+    assert [card.line for card in said.cards] == [
+        "Speed, end to end: 2.1× (95 % interval 2.0–2.2, 8 rounds)",
+        "Memory, host peak over start: 0.40× (0.80 GiB against 2.00 GiB)",
+        "Linear accuracy: +0.4 points (60.4 against 60.0 %; 95 % interval −0.6 to +1.4, 3 seeds; "
+        "non-inferior within 2.0 points)",
+    ]
     assert said.caveats == ()
 
 
 def test_slower_is_said_to_be_slower(measured) -> None:
     said = verdict(measured(speeds=(75.0, 85.0)).report())
     # √(0.75·0.85) = 0.798
-    expected = "fast is slower than baseline, at 0.80× its speed end to end (95 % interval 0.75–0.85), peaks"
-    assert said.headline.startswith(expected)
+    assert said.headline.startswith("vicreg-fast against baseline: slower, at 0.8× the speed, 0.4× the")
     assert said.tone == "bad"
-
-
-def test_an_interval_around_one_decides_nothing(measured) -> None:
-    said = verdict(measured(speeds=(90.0, 110.0)).report())
-    # √(0.9·1.1) = 0.99499
-    expected = (
-        "fast is shown neither faster nor slower than baseline end to end (0.99×, 95 % interval 0.90–1.10)"
-    )
-    assert said.headline.startswith(expected)
-    assert said.tone == "open"
-    # √(0.95·1.15) = 1.0452
-    above = verdict(measured(speeds=(95.0, 115.0)).report())
-    assert above.headline.startswith(
-        "fast is shown neither faster nor slower than baseline end to end (1.05×"
-    )
-
-
-def test_a_narrow_interval_gets_the_digits_that_tell_its_ends_apart(measured) -> None:
-    said = verdict(measured(speeds=(211.0, 213.0)).report())
-    assert said.headline.startswith("fast is 2.1× as fast as baseline end to end (95 % interval 2.11–2.13)")
-    assert "(95 % interval 2.112–2.114)" in verdict(measured(speeds=(211.2, 211.4)).report()).headline
-
-
-def test_more_memory_is_said_with_a_but(measured) -> None:
-    said = verdict(measured(host=3.0).report())
-    assert ", but peaks at a larger 1.50× its memory, and" in said.headline
-    assert said.tone == "bad"
-    assert said.cards[1].detail == "3.00 GiB against 2.00 GiB"
 
 
 @pytest.mark.parametrize(
-    ("points", "words", "tone"),
+    # √(0.9·1.1) = 0.99499, √(0.95·1.15) = 1.0452
+    ("speeds", "value"),
+    [((90.0, 110.0), "0.99×"), ((95.0, 115.0), "1.05×"), ((100.0, 108.0), "1.04×")],
+)
+def test_an_interval_around_one_decides_nothing(measured, speeds, value: str) -> None:
+    said = verdict(measured(speeds=speeds).report())
+    assert f": speed not shown to differ ({value}), 0.4× the memory" in said.headline
+    assert said.tone == "open"
+
+
+def test_a_narrow_interval_gets_the_digits_that_tell_its_ends_apart(measured) -> None:
+    for speeds, shown in (((211.0, 213.0), "2.11–2.13"), ((211.2, 211.4), "2.112–2.114")):
+        assert f"95 % interval {shown}," in verdict(measured(speeds=speeds).report()).cards[0].detail
+
+
+@pytest.mark.parametrize(
+    ("host", "words", "tone"),
+    [
+        (3.0, "1.5× the memory", "bad"),
+        (2.5, "1.25× the memory", "bad"),
+        (2.0, "the same memory", "good"),
+        (2.001, "the same memory", "good"),
+        (1.97, "0.98× the memory", "good"),
+    ],
+)
+def test_more_equal_and_less_memory(measured, host: float, words: str, tone: str) -> None:
+    said = verdict(measured(host=host).report())
+    assert f"the speed, {words}, the same accuracy" in said.headline
+    assert said.cards[1].tone == said.tone == tone
+
+
+@pytest.mark.parametrize(
+    ("points", "words", "detail", "tone"),
     [
         # s = 0.2: half-width 4.303·0.2/√3 = 0.497
         (
             (-5.0, -5.2, -4.8),
-            "its linear accuracy is inferior by more than 2.0 points (−5.0 over 3 seeds, 95 % interval "
-            "−5.5 to −4.5)",
+            "lower accuracy (55.0 against 60.0 %)",
+            "95 % interval −5.5 to −4.5, 3 seeds; inferior by more than 2.0 points",
             "bad",
+        ),
+        (
+            (5.0, 5.2, 4.8),
+            "better accuracy (65.0 against 60.0 %)",
+            "95 % interval +4.5 to +5.5, 3 seeds; non-inferior within 2.0 points",
+            "good",
+        ),
+        # shown to be lower, and by less than the margin
+        (
+            (-1.0, -1.2, -0.8),
+            "the same accuracy within 2.0 points (59.0 against 60.0 %)",
+            "95 % interval −1.5 to −0.5, 3 seeds; non-inferior within 2.0 points",
+            "good",
         ),
         # s = 3: half-width 7.453
         (
             (-3.0, 0.0, 3.0),
-            "whether its linear accuracy is non-inferior within 2.0 points is undecided "
-            "(0.0 over 3 seeds, 95 % interval −7.5 to +7.5)",
+            "accuracy undecided (60.0 against 60.0 %)",
+            "95 % interval −7.5 to +7.5, 3 seeds; undecided within 2.0 points",
             "open",
         ),
     ],
 )
-def test_inferior_and_undecided_accuracy(measured, points, words: str, tone: str) -> None:
+def test_accuracy_is_lower_better_the_same_or_undecided(
+    measured, points, words: str, detail: str, tone: str
+) -> None:
     said = verdict(measured(points=points).report())
-    assert said.headline.endswith(f"and {words}.")
+    assert said.headline.endswith(f", {words}.")
+    assert said.cards[2].detail.endswith(f"; {detail}")
     assert said.tone == tone
 
 
@@ -106,74 +130,103 @@ def test_an_undecided_accuracy_says_how_many_seeds_would_decide(measured) -> Non
     """s = 3 and a mean of 0: n seeds decide within 2 points where t(n − 1)·3/√n < 2, from n = 12 on
     (2.201·3/√12 = 1.906; 2.228·3/√11 = 2.015)."""
     said = verdict(measured(points=(-3.0, 0.0, 3.0)).report())
-    assert said.caveats == (
-        "The accuracy of fast is undecided over 3 seeds: were the seeds to go on differing as these do, some "
-        "12 would decide.",
-    )
+    assert said.caveats == ("Some 12 seeds would decide the accuracy of vicreg-fast.",)
 
 
 def test_one_seed_decides_nothing(new_run) -> None:
     said = verdict(new_run().accuracy("baseline", [60.0]).accuracy("fast", [63.0]).report())
-    assert "differs by +3.0 points on one seed, which cannot decide within 2.0 points" in said.headline
-    assert said.cards[2].detail == "undecided: one seed, so no interval"
+    assert said.headline == (
+        "vicreg-fast against baseline: accuracy undecided on one seed (63.0 against 60.0 %), "
+        "speed and memory not compared."
+    )
+    assert said.cards[2].line == (
+        "Linear accuracy: +3.0 points (63.0 against 60.0 %; one seed, so no interval; undecided within "
+        "2.0 points)"
+    )
     assert said.tone == "open"
 
 
-def test_seeds_without_a_partner_are_said_to_be_so(new_run) -> None:
+def test_seeds_without_a_partner_are_not_compared(new_run) -> None:
     run = new_run(seeds=(0, 1)).accuracy("baseline", [60.0]).accuracy("fast", [61.0, 61.0])
     del run.records[1]
     said = verdict(run.report())
-    assert "its linear accuracy shares no seed with baseline to compare by" in said.headline
-    assert "fast was probed without 1 of 2 planned seeds." in said.caveats
+    assert said.headline.endswith("speed, memory and accuracy not compared.")
+    assert said.cards[2].detail == "no common seed"
+    assert "vicreg-fast was probed without 1 of 2 planned seeds." in said.caveats
 
 
-def test_one_round_and_few_rounds_have_their_weight_said(new_run) -> None:
-    one = verdict(new_run().throughput("baseline", [100.0]).throughput("fast", [210.0]).report())
-    assert "neither faster nor slower than baseline" not in one.headline
-    assert "2.1× as fast as baseline end to end (one round only, so no interval)" in one.headline
-    assert one.cards[0].tone == "open"
-    few = verdict(
-        new_run(rounds=5).throughput("baseline", [100.0] * 3).throughput("fast", [210.0] * 3).report()
-    )
-    assert "(95 % interval 2.1–2.1, of only 3 rounds)" in few.headline
-    assert few.cards[0].tone == "open"
-    assert "fast finished 3 of 5 rounds end to end." in few.caveats
-    assert any(
-        line.startswith("fast has 3 rounds to compare: a 95 % interval of a median takes 6")
-        for line in few.caveats
-    )
+@pytest.mark.parametrize(("rounds", "said_rounds"), [(1, "1 round"), (3, "3 rounds"), (5, "5 rounds")])
+def test_few_rounds_decide_nothing(new_run, rounds: int, said_rounds: str) -> None:
+    run = new_run(rounds=6).throughput("baseline", [100.0] * rounds).throughput("fast", [210.0] * rounds)
+    said = verdict(run.report())
+    assert said.headline.startswith(f"vicreg-fast against baseline: speed undecided (2.1× in {said_rounds}),")
+    assert said.cards[0].tone == "open"
+    assert f"vicreg-fast finished {rounds} of 6 rounds end to end." in said.caveats
+    few = f"vicreg-fast has {rounds} rounds to compare: a 95 % interval of a median takes 6"
+    assert any(line.startswith(few) for line in said.caveats) == (rounds > 1)
 
 
-def test_nothing_measured_is_said_three_times(new_run) -> None:
+def test_nothing_measured_is_said_once(new_run) -> None:
     said = verdict(new_run().report())
-    assert said.headline == (
-        "fast has no round in common with baseline to compare its speed by, has no memory to compare, "
-        "and its linear accuracy was not measured."
-    )
+    assert said.headline == "vicreg-fast against baseline: speed, memory and accuracy not compared."
     assert [card.value for card in said.cards] == ["not compared"] * 3
     assert said.tone == "open"
+    assert said.sections == ()
+    assert said.unmeasured == (
+        "What bounds vicreg-fast was not measured: it takes rounds end to end and compute-only.",
+        "The linear accuracy of vicreg-fast was not measured.",
+    )
+
+
+def test_what_was_not_measured_is_no_caveat_and_comes_last(measured) -> None:
+    run = measured()
+    run.plan["energy"] = "not measured: no counter"
+    said = verdict(run.report())
+    assert said.caveats == ()
+    assert said.unmeasured == (
+        "What bounds vicreg-fast was not measured: it takes rounds end to end and compute-only.",
+        "No floor was probed, so how much of the accuracy is learnt is unknown.",
+        "Energy was not measured: no counter.",
+    )
 
 
 def test_compute_alone_stands_in_only_under_its_name(new_run) -> None:
     run = new_run().throughput("baseline", [100.0] * 8, "compute-only")
     said = verdict(run.throughput("fast", halves(200.0, 220.0), "compute-only").report())
-    assert "on compute alone (95 % interval 2.0–2.2) with end to end not compared" in said.headline
+    assert said.headline == (
+        "vicreg-fast against baseline: 2.1× the speed on compute alone, memory and accuracy not compared."
+    )
     assert said.cards[0].value == "not compared"
 
 
 def test_a_host_peak_is_never_divided_by_a_device_peak(new_run) -> None:
     said = verdict(new_run().memory("baseline", 2.0).memory("fast", 1.0, device=4.0).report())
-    assert "has no memory to compare" in said.headline
+    assert said.headline.endswith("speed, memory and accuracy not compared.")
     device = verdict(new_run().memory("baseline", 2.0, device=8.0).memory("fast", 3.0, device=4.0).report())
-    assert "peaks at 0.50× its device memory" in device.headline
+    assert ": 0.5× the device memory, " in device.headline
+
+
+@pytest.mark.parametrize(
+    ("setups", "said"),
+    [
+        ({"baseline": 6.0, "fast": 9.04}, "; set-up 9.0 s against 6.0 s"),
+        ({"fast": 91.4}, "; set-up 91 s"),
+        ({"baseline": 6.0}, ", 8 rounds"),
+    ],
+)
+def test_the_speed_says_what_the_first_step_costs(measured, setups: dict[str, float], said: str) -> None:
+    run = measured()
+    run.records += [Startup(scenario=name, seconds=spent) for name, spent in setups.items()]
+    assert verdict(run.report()).cards[0].detail.endswith(said)
 
 
 @pytest.mark.parametrize("name", ["fast", "baseline"])
 def test_a_failure_turns_the_verdict(measured, name: str) -> None:
     said = verdict(measured().failure(name, "linear probe", "out of memory").report())
-    assert said.headline.endswith(f"; {name} failed during linear probe.")
+    shown = {"fast": "vicreg-fast"}.get(name, name)
+    assert said.headline.endswith(f"(60.4 against 60.0 %); {shown} failed during linear probe.")
     assert said.tone == "bad"
-    assert said.caveats == (f"{name} failed during linear probe: out of memory",)
+    assert said.caveats == (f"{shown} failed during linear probe: out of memory",)
 
 
 def test_a_failure_of_another_scenario_is_a_caveat_only(measured) -> None:
@@ -203,84 +256,5 @@ def test_a_baseline_alone_is_not_compared_with_itself(new_run) -> None:
 def test_every_other_scenario_has_its_sentence(measured) -> None:
     said = verdict(measured().throughput("tuned", [130.0] * 8).memory("tuned", 1.7).report())
     assert said.others == (
-        "tuned is 1.30× as fast as baseline end to end (95 % interval 1.30–1.30), peaks at 0.85× its memory, "
-        "and its linear accuracy was not measured.",
+        "tuned against baseline: 1.3× the speed, 0.85× the memory, accuracy not compared.",
     )
-
-
-@pytest.mark.parametrize(("wait", "words"), [(0.02, "shares its cores with"), (0.4, "is held back by")])
-def test_a_loader_that_takes_cores_is_told_from_one_that_starves(new_run, wait: float, words: str) -> None:
-    run = new_run().throughput("fast", [100.0] * 8, wait=wait).throughput("fast", [180.0] * 8, "compute-only")
-    assert f"fast {words} its loader" in verdict(run.report()).paces[0]
-
-
-@pytest.mark.parametrize(
-    ("compute", "words"),
-    [
-        (
-            180.0,
-            "fast is held back by its loader: with a free one it would be 1.80× as fast "
-            "(95 % interval 1.80–1.80; 100 pairs/s",
-        ),
-        (
-            105.0,
-            "fast is bound by compute: a free loader would make it 1.05× as fast "
-            "(95 % interval 1.05–1.05; 100 pairs/s",
-        ),
-    ],
-)
-def test_what_sets_the_pace(new_run, compute: float, words: str) -> None:
-    run = new_run().throughput("fast", [100.0] * 8).throughput("fast", [compute] * 8, "compute-only")
-    run.throughput("baseline", [60.0] * 8, "compute-only").throughput("fast", [103.0], "loader-only")
-    said = verdict(run.report())
-    assert said.paces[0].startswith(words)
-    ratio = {180.0: "3.0", 105.0: "1.75"}[compute]
-    assert (
-        f"103 pairs/s from the loader alone); on compute alone it is {ratio}× as fast as baseline"
-        in said.paces[0]
-    )
-
-
-def test_an_interval_across_the_threshold_leaves_the_pace_open(new_run) -> None:
-    run = new_run().throughput("fast", [100.0] * 8).throughput("fast", halves(101.0, 130.0), "compute-only")
-    # √(1.01·1.30) = 1.146
-    said = verdict(run.report()).paces[0]
-    assert said.startswith(
-        "Whether loader or compute bounds fast is undecided: a free loader would make it 1.15×"
-    )
-    assert verdict(new_run().report()).paces[0].startswith("What bounds fast was not measured")
-
-
-def test_few_rounds_leave_the_pace_open(new_run) -> None:
-    run = new_run().throughput("fast", [100.0] * 5).throughput("fast", [180.0] * 5, "compute-only")
-    (said,) = verdict(run.report()).paces
-    assert said.startswith(
-        "Whether loader or compute bounds fast is undecided: a free loader would make it 1.80×"
-    )
-    assert "of only 5 rounds" in said
-
-
-def test_floors_above_and_below(new_run) -> None:
-    run = (
-        new_run()
-        .accuracy("fast", [61.0, 63.0])
-        .accuracy("random-trunk", [40.5])
-        .accuracy("raw-pixels", [64.0])
-    )
-    assert verdict(run.report()).floors == (
-        "The linear probe of fast reaches 62.0 %: 21.5 points above a random trunk (40.5 %) "
-        "and 2.0 points below raw pixels (64.0 %)."
-    )
-    alone = verdict(new_run().accuracy("fast", [61.0]).report())
-    assert "no floor was probed, so how much of it is learnt is unknown" in alone.floors
-
-
-def test_the_machine_and_what_else_it_was_doing(new_run) -> None:
-    run = new_run()
-    run.environment |= {"gpu": "Test GPU", "gpu_count": 8, "uncommitted_changes": True, "load_average": 7.5}
-    said = verdict(run.report())
-    assert said.machine == (
-        "Measured on Test CPU (8 cores, 32.0 GiB), 8 × Test GPU, Linux 6.1, torch 2.15.0, "
-        "commit 0123456789ab with uncommitted changes."
-    )
-    assert said.caveats == ("The machine was already busy when a run began: load 7.5 on 8 cores.",)
