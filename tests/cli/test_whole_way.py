@@ -157,6 +157,7 @@ def test_bench_makes_a_report(
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         "environment": 1,
         "plan": 1,
+        "startup": 2,
         "memory": 2,
         "step-work": 2,
         "ceiling": 2,

@@ -63,7 +63,7 @@ def _gpu_multiplies_bf16(device: torch.device) -> bool:
     if not torch.cuda.is_available():
         return False
     with torch.cuda.device(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _cpu_capabilities() -> Mapping[str, Any]:
@@ -77,4 +77,4 @@ def _cpu_capabilities() -> Mapping[str, Any]:
 
 
 def _onednn_takes_bf16() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
