@@ -2,7 +2,8 @@
 
 `baseline` is what the official repository does, on torchvision; `plain` is the same in fp32. `tuned` is what
 a good engineer does with stock PyTorch. `fast` is ours. `bench.changes` says what lies between them. All
-train the same network on the same data with the same schedule; they differ in how, never in what.
+train the same network on the same data with the same schedule; they differ in how, never in what. `tuned` and
+`fast` have the recipe's precision, so that what lies between them is not that.
 """
 
 import os
@@ -25,6 +26,7 @@ from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegTerms, plan_loss
 from vicreg_fast.training.apex import find_apex
 from vicreg_fast.training.optimizers import build_optimizer
+from vicreg_fast.training.precision import choose_precision
 from vicreg_fast.training.step import LossFunction, recipe_loss
 
 SCENARIOS = {
@@ -62,10 +64,12 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         notes.append(f"torchvision pipeline in place of DALI: {obstacles['dali']}")
     if base == "fast" and not on_gpu:
         notes.append("the step runs eagerly: CUDA graphs need CUDA")
+    precision = "fp16" if on_gpu and base == "baseline" else "fp32"
     if "amp" in changes:
-        precision = "bf16" if on_gpu else recipe.precision
-    else:
-        precision = "fp16" if on_gpu and base == "baseline" else "fp32"
+        precision, why = choose_precision(recipe.precision, device)
+        notes.append(f"{precision}: {why}")
+    elif "amp" in obstacles:
+        notes.append(f"{precision}: {obstacles['amp']}")
     if "apex" in changes:
         recipe = recipe.replace(optimizer="apex-fusedsgd")
     changed = recipe.replace(
@@ -76,8 +80,6 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         # A scenario that cannot be captured is to fail, rather than be measured under its name.
         capture="on" if "capture" in changes else "off",
     )
-    if changed.precision == "fp16" and not on_gpu:
-        raise UsageError(f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or fp32")
     closed_form, kernels = "fused_loss" in changes, bool({"foreach", "apex"} & changes)
     if not kernels:
         require_per_parameter(recipe)
@@ -110,8 +112,9 @@ def find_obstacles(changes: Collection[str], recipe: Recipe, device: torch.devic
     """Those of the changes that this machine, recipe or install cannot make, each with why."""
     obstacles = {}
     on_gpu = device.type == "cuda"
-    if not on_gpu and recipe.precision == "fp32":
-        obstacles["amp"] = "needs CUDA, or precision=bf16"
+    precision, why = choose_precision(recipe.precision, device)
+    if precision == "fp32":
+        obstacles["amp"] = why
     # Asked only where it matters: a process that has imported DALI is larger than one that has not.
     if "dali" in changes and (reason := resolve_pipeline("auto", device.type)[1]):
         obstacles["dali"] = reason

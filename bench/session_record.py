@@ -17,5 +17,8 @@ class Session(RecordBase):
     total_steps: int
     device: str
     pipeline: str
+    precision: str = ""
+    """What it trained in, never `auto`; empty in a record of an older version."""
+    precision_why: str = ""
     world_size: int
     environment: Environment

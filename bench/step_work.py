@@ -32,6 +32,7 @@ from pipelines.contract import ViewBatch
 from vicreg_fast.config import Recipe
 from vicreg_fast.loss import plan_loss
 from vicreg_fast.model import build_network
+from vicreg_fast.training.precision import choose_precision
 from vicreg_fast.training.step import AUTOCAST_DTYPES, TrainingStep
 
 VIEWS = 2
@@ -72,8 +73,9 @@ def product_dtype(recipe: Recipe, device: torch.device) -> str:
     """What the network's products run in: `float32`, `tf32`, `bfloat16` or `float16`. Convolutions of float32
     take TF32 on a GPU unless torch is told otherwise.
     """
-    if recipe.precision in AUTOCAST_DTYPES:
-        return str(AUTOCAST_DTYPES[recipe.precision]).removeprefix("torch.")
+    precision, _ = choose_precision(recipe.precision, device)
+    if precision in AUTOCAST_DTYPES:
+        return str(AUTOCAST_DTYPES[precision]).removeprefix("torch.")
     return "tf32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "float32"
 
 

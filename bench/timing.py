@@ -87,6 +87,11 @@ class StepTimer:
         joules = tuple(drawn) if self._meter is not None else ()
         return Windows(steps=steps, seconds=tuple(seconds), loader_wait_seconds=tuple(waits), joules=joules)
 
+    def first_step(self) -> None:
+        """A step with the first batch, all of it done: what had to be built or compiled is."""
+        self.step("compute-only")
+        self._synchronize()
+
     def rest(self) -> None:
         """To be called after each measurement. A loader that is the faster goes on until its queue is full,
         which `bench.idle` waits for. Any other waits as it is, until it is asked for a batch: its queue,

@@ -6,6 +6,7 @@ worker is idle: its loader's queues are full and its threads sleep.
 """
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -18,7 +19,7 @@ from bench.idle import wait_until_idle
 from bench.limits_record import StepWork, TraceShares
 from bench.memory import PeakMemory, host_bytes
 from bench.orders import Answer, Note, Order, Setup
-from bench.record import Memory, Record, Throughput
+from bench.record import Memory, Record, Startup, Throughput
 from bench.roofline import measure_ceilings
 from bench.scenarios import build_scenario
 from bench.step_work import step_work
@@ -57,6 +58,9 @@ class _Worker:
     tell: Callable[[str], None]
     _manifest: Manifest | None = None
     _timer: tuple[Trainer, StepTimer] | None = None
+    _startup: Startup | None = None
+    """Until it is sent, with the first measurement that needs a step."""
+    _started: bool = False
     _host_before: int = field(default_factory=host_bytes)
 
     def __post_init__(self) -> None:
@@ -65,16 +69,21 @@ class _Worker:
         self.meter: Meter | None = open_meter(self.device.type, gpu_uuid(self.device))[0]
 
     def answer(self, order: Order) -> Answer:
+        records = self._measure(order)
+        startup, self._startup = self._startup, None
+        return Answer(records=records if startup is None else (startup, *records))
+
+    def _measure(self, order: Order) -> tuple[Record, ...]:
         if order.action == "throughput":
-            return Answer(records=self._throughput(order))
+            return self._throughput(order)
         if order.action == "memory":
-            return Answer(records=(self._memory(order),))
+            return (self._memory(order),)
         if order.action == "work":
-            return Answer(records=(self._work(),))
+            return (self._work(),)
         if order.action == "ceilings":
-            return Answer(records=tuple(measure_ceilings(order.dtypes, self.device)))
+            return tuple(measure_ceilings(order.dtypes, self.device))
         assert order.folder is not None
-        return Answer(records=(self._trace(order.folder),))
+        return (self._trace(order.folder),)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -157,6 +166,7 @@ class _Worker:
 
     def _open_timer(self) -> tuple[Trainer, StepTimer]:
         if self._timer is None:
+            began = time.perf_counter()
             trainer = Trainer(
                 self.built.recipe,
                 self._open_manifest(),
@@ -164,5 +174,11 @@ class _Worker:
                 loss=self.built.loss,
                 make_optimizer=self.built.make_optimizer,
             )
-            self._timer = trainer, StepTimer(trainer, self.built.record.workers, self.meter)
+            timer = StepTimer(trainer, self.built.record.workers, self.meter)
+            self._timer = trainer, timer
+            timer.first_step()
+            if not self._started:  # another would find what the first one loaded and compiled
+                self._started = True
+                seconds = time.perf_counter() - began
+                self._startup = Startup(scenario=self.setup.scenario, seconds=seconds)
         return self._timer

@@ -14,8 +14,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from reports.curves import curve_picture
+from reports.names import as_shown
 from reports.render import SYMBOLS, templates
-from reports.summary import Summary
+from reports.summary import Summary, summarise
 from reports.svg import WIDTH
 from reports.text import printable
 from reports.verdict import Card, verdict
@@ -126,7 +127,7 @@ def _verdict(comparison: Summary) -> _Frame:
 
 
 def _curve(comparison: Summary) -> _Frame:
-    picture = curve_picture(comparison)
+    picture = curve_picture(summarise(as_shown(comparison.report)))
     if picture is None:
         raise RecordError("the published comparison has no learning curve, which the README shows")
     head, body = picture.svg.split(">", 1)

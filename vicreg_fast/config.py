@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from vicreg_fast.errors import UsageError
 
 Backbone = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
@@ -90,7 +90,8 @@ class Recipe(BaseModel):
     """The cosine ends at this share of the peak learning rate."""
 
     # Numerics
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
+    """`auto`: bf16 where the device multiplies it, fp32 elsewhere (`vicreg_fast.training.precision`)."""
     channels_last: bool = True
     compile: bool = False
     capture: Literal["auto", "on", "off"] = "auto"

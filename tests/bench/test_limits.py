@@ -32,7 +32,10 @@ from vicreg_fast.training.step import TrainingStep
 from vicreg_fast.training.trace_summary import OUTSIDE, PHASES
 
 CPU = torch.device("cpu")
-TINY = load_recipe("smoke", ["width=4", "image_size=32", "expander=16-24", "batch_size=8", "workers=1"])
+TINY = load_recipe(
+    "smoke",
+    ["width=4", "image_size=32", "expander=16-24", "batch_size=8", "workers=1", "precision=fp32"],
+)
 
 # Channels in and out, kernel's side, side of what comes out, of every convolution of a resnet10 of width 4 on
 # 32×32 pixels but the first; then the expander 16-24 on its 32 features.

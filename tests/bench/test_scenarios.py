@@ -9,10 +9,25 @@ from bench.scenarios import build_scenario, recipe_ladder
 from vicreg_fast.config import load_recipe
 from vicreg_fast.errors import UsageError
 from vicreg_fast.model import build_network
+from vicreg_fast.training import precision
 from vicreg_fast.training.optimizers import build_optimizer, set_learning_rate
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 HOW = {"pipeline", "precision", "channels_last", "compile", "capture"}
+
+
+@pytest.fixture(autouse=True)
+def _no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine multiplies."""
+    monkeypatch.setattr(precision, "_cpu_capabilities", dict)
+    monkeypatch.setattr(precision, "_gpu_multiplies_bf16", lambda _: False)
+
+
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_cpu_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(precision, "_onednn_takes_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_gpu_multiplies_bf16", lambda _: True)
 
 
 @pytest.mark.parametrize("name", ["baseline", "tuned", "fast"])
@@ -38,29 +53,69 @@ def test_scenarios_say_what_they_are() -> None:
     assert "closed form" in fast.loss
     assert (baseline.capture, tuned.capture, fast.capture) == ("off", "off", "off")
     assert "the step runs eagerly: CUDA graphs need CUDA" in fast.notes
-    on_gpu = build_scenario("baseline", recipe, torch.device("cuda")).record
+    on_gpu = build_scenario("baseline", recipe, CUDA).record
     assert on_gpu.precision == "fp16 with a loss scaler"
-    on_gpu = build_scenario("fast", recipe, torch.device("cuda")).record
+    on_gpu = build_scenario("fast", recipe, CUDA).record
     assert on_gpu.capture == "on"  # or it fails
     assert not any("eagerly" in note for note in on_gpu.notes)
-    uncaptured = build_scenario("fast", recipe.replace(capture="off"), torch.device("cuda")).record
+    uncaptured = build_scenario("fast", recipe.replace(capture="off"), CUDA).record
     assert uncaptured.capture == "off"
 
 
 def test_plain_is_the_baseline_in_fp32() -> None:
     recipe = load_recipe("smoke", ["optimizer=lars"])
-    for device, precision in ((CPU, "fp32"), (torch.device("cuda"), "fp16")):
+    for device, official in ((CPU, "fp32"), (CUDA, "fp16")):
         plain, baseline = (build_scenario(name, recipe, device) for name in ("plain", "baseline"))
         assert plain.recipe.precision == "fp32"
         assert plain.recipe == baseline.recipe.replace(precision="fp32")
-        assert baseline.recipe.precision == precision
+        assert baseline.recipe.precision == official
         assert plain.make_optimizer is baseline.make_optimizer is per_parameter_optimizer
         assert plain.record.loss == baseline.record.loss
 
 
+@pytest.mark.usefixtures("bf16")
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+def test_tuned_and_fast_have_the_precision_that_auto_finds_and_say_why(device: torch.device) -> None:
+    recipe = load_recipe("smoke")
+    why = "this CPU multiplies bf16 (AVX512_BF16)" if device == CPU else "this GPU multiplies bf16"
+    for name in ("tuned", "fast", "plain+amp"):
+        built = build_scenario(name, recipe, device)
+        assert (built.recipe.precision, built.record.precision) == ("bf16", "bf16")
+        assert f"bf16: {why}" in built.record.notes
+    for name in ("plain", "baseline", "fast-amp"):
+        built = build_scenario(name, recipe, device)
+        assert built.recipe.precision == ("fp16" if (name, device) == ("baseline", CUDA) else "fp32")
+        assert why not in " ".join(built.record.notes)
+    rung = recipe_ladder(recipe, device)[0]
+    assert (rung.change, rung.missing) == ("amp", None)
+    assert rung.forwards == ("plain", "plain+amp")
+    assert rung.backwards == ("fast-amp", "fast")
+
+
+@pytest.mark.usefixtures("bf16")
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+def test_where_bf16_is_not_to_be_had_the_rung_says_why(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = load_recipe("smoke", ["precision=fp32"])
+    assert recipe_ladder(asked, device)[0].missing == "the recipe has precision = 'fp32'"
+    monkeypatch.setenv("VICREG_FAST_NO_BF16", "1")
+    recipe = load_recipe("smoke")
+    rung = recipe_ladder(recipe, device)[0]
+    assert (rung.change, rung.missing) == ("amp", "VICREG_FAST_NO_BF16 is set")
+    assert (rung.forwards, rung.backwards) == (None, None)
+    for name in ("tuned", "fast"):
+        record = build_scenario(name, recipe, device).record
+        assert record.precision == "fp32"
+        assert "fp32: VICREG_FAST_NO_BF16 is set" in record.notes
+    with pytest.raises(UsageError, match="amp cannot be had here: VICREG_FAST_NO_BF16 is set"):
+        build_scenario("plain+amp", recipe, device)
+
+
+@pytest.mark.usefixtures("bf16")
 def test_all_changes_make_fast_of_plain_and_each_can_be_taken_away() -> None:
     recipe = load_recipe("smoke")
-    device = torch.device("cuda")
+    device = CUDA
     fast = build_scenario("fast", recipe, device)
     assert fast.recipe == recipe.replace(pipeline="dali", precision="bf16", channels_last=True, capture="on")
     assert fast.make_optimizer is build_optimizer
@@ -84,7 +139,7 @@ def test_every_rung_can_be_built_and_says_what_it_is(monkeypatch: pytest.MonkeyP
     for variable in ("CC", "CXX"):
         monkeypatch.setenv(variable, "sh")  # in the place of a compiler: one is looked for, and not used
     recipe = load_recipe("smoke")
-    for device in (CPU, torch.device("cuda")):
+    for device in (CPU, CUDA):
         rungs = recipe_ladder(recipe, device)
         for name in ladder_scenarios(rungs):
             record = build_scenario(name, recipe, device).record
@@ -146,7 +201,7 @@ def test_what_the_official_code_does_not_have_is_refused() -> None:
 def test_apex_is_measured_beside_the_eager_step_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernels are told the learning rate by Python, which a graph would keep. Another optimiser than the
     recipe's, it says so."""
-    cuda, recipe = torch.device("cuda"), load_recipe("smoke", ["precision=bf16"])
+    cuda, recipe = CUDA, load_recipe("smoke", ["precision=bf16"])
     for variable in ("CC", "CXX"):
         monkeypatch.setenv(variable, "sh")
     monkeypatch.setattr("bench.scenarios.find_apex", lambda: "kernels")

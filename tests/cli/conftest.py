@@ -110,10 +110,11 @@ def _captured(
 
 def refused(done: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
     """It ended with that code and one line on stderr that holds those words, and no traceback. What a run
-    tells of its steps before is not counted."""
+    tells of its start and its steps before is not counted."""
     assert done.returncode == code, (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("step ")]
+    told = ("training on ", "step ")
+    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(told)]
     assert len(lines) == 1, done.stderr
     for word in words:
         assert word in lines[0], (word, lines[0])

@@ -74,7 +74,8 @@ def test_every_kind_of_file_in_one_folder(pretrain, images: Path, tmp_path: Path
     done = pretrain(folder, "--pipeline", pipeline)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if not line.startswith("step ")]
-    assert len(lines) == 1, done.stderr
+    assert len(lines) == 2, done.stderr
+    assert lines[1].startswith("training on cpu in ")
     assert "3 of 20 files" in lines[0]
     assert "data check" in lines[0]
     assert digest(folder) == before

@@ -104,7 +104,7 @@ def test_doctor_names_what_is_here_and_what_falls_back(run_here: Run) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {
-        "processor", "gpu", "driver", "torch", "torchvision", "dali", "triton", "nccl", "apex",
+        "processor", "gpu", "driver", "torch", "torchvision", "precision", "dali", "triton", "nccl", "apex",
     }  # fmt: skip
     import torch
 
@@ -112,6 +112,13 @@ def test_doctor_names_what_is_here_and_what_falls_back(run_here: Run) -> None:
     assert found["gpu"]["ok"] == torch.cuda.is_available()
     assert "views by" in found["dali"]["use"]
     assert run_here("doctor").returncode == 0
+
+
+def test_doctor_says_what_auto_is_and_why(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VICREG_FAST_NO_BF16", "1")
+    found = json.loads(run_here("doctor", "--json").stdout)["precision"]
+    assert (found["found"], found["use"]) == ("VICREG_FAST_NO_BF16 is set", "precision=auto is fp32")
+    assert not found["ok"]
 
 
 def test_doctor_tells_the_unrelated_apex_from_nvidias(

@@ -57,7 +57,8 @@ def trainer(step: int = 0) -> Any:
         seconds=0.0,
         total_steps=1000,
         steps_per_epoch=100,
-        recipe=Recipe(),
+        recipe=Recipe(precision="bf16"),
+        precision_why="it can",
         device=torch.device("cpu"),
     )
 
@@ -82,9 +83,9 @@ def test_a_log_has_one_line_at_the_first_and_the_last_logged_step() -> None:
     with LiveView(console=on) as view:
         view.start(trainer())
         feed(view, 1, 4)
-        assert written(on) == ""
+        assert written(on) == "training on cpu in bf16: it can\n"
         feed(view, 5, 28)
-    lines = written(on).splitlines()
+    lines = written(on).splitlines()[1:]
     assert [line.split("  ")[0] for line in lines] == ["step 5/1000", "step 25/1000"]
     shown = [f"{name} {value}" for name, value in NUMBERS.items()]
     assert lines[1].split("  ")[1:-2] == shown
@@ -101,7 +102,7 @@ def test_a_log_has_at_most_a_line_every_30_seconds(monkeypatch: pytest.MonkeyPat
         for step in range(5, 1001, 5):
             feed(view, step, step)
             now += 1.0
-    steps = [int(line.split("/")[0].removeprefix("step ")) for line in written(on).splitlines()]
+    steps = [int(line.split("/")[0].removeprefix("step ")) for line in written(on).splitlines()[1:]]
     assert steps == [5, 155, 305, 455, 605, 755, 905, 1000]
 
 
@@ -111,7 +112,7 @@ def test_a_last_step_that_was_told_is_told_once() -> None:
         view.start(trainer(step=999))
         feed(view, 1000, 1000)
     lines = written(on).splitlines()
-    assert lines[0] == "resuming from step 999 of 1000"
+    assert lines[0] == "resuming from step 999 of 1000 on cpu in bf16: it can"
     assert [line.split("  ")[0] for line in lines[1:]] == ["step 1000/1000"]
     assert lines[1].endswith("ETA 0:00:00")
 

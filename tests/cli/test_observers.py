@@ -34,7 +34,9 @@ def test_a_run_with_both_writes_them_into_its_folder_and_says_so(images: Path, t
     assert re.fullmatch(r"steps 20 to 24: [0-9.]+ ms each", lines[where + 1])
     words = [line.split()[0] for line in lines[where + 2 :]]
     assert words == ["pipeline", "forward", "backward", "optimizer", "outside"]
-    assert all(line.startswith("step ") for line in done.stderr.splitlines()), done.stderr
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("training on cpu in ")
+    assert all(line.startswith("step ") for line in others), done.stderr
 
 
 def test_a_session_that_is_too_short_for_a_trace_says_so(images: Path, tmp_path: Path) -> None:
@@ -60,7 +62,8 @@ def a_trainer(note: str | None) -> Any:
         seconds=0.0,
         total_steps=100,
         steps_per_epoch=10,
-        recipe=Recipe(),
+        recipe=Recipe(precision="fp32"),
+        precision_why="it is asked for",
         device=torch.device("cpu"),
         train_step=SimpleNamespace(capture_note=note),
     )
@@ -74,6 +77,7 @@ def test_why_a_step_is_not_captured_is_said_once(
     cpu = torch.device("cpu")
     with Observers(tmp_path, cpu, rank=rank, tensorboard=False, trace=False) as observers:
         observers.start(trainer)
+        capsys.readouterr()  # on what it trains
         for step in range(1, 5):
             if step == 3:  # a capture fails after the warm-up
                 trainer.train_step.capture_note = "the step runs eagerly: its capture failed"

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import TINY_OPTIONS, Run, refused
+from vicreg_fast.training.precision import choose_precision
 
 
 def weights_of(run_folder: Path) -> dict[str, torch.Tensor]:
@@ -35,7 +36,9 @@ def test_pretrain_then_linear(run: Run, run_here: Run, images: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert f"{pipeline} pipeline" in done.stdout
     steps = [line.split("  ")[0] for line in done.stderr.splitlines()]
-    assert steps == ["step 1/10", "step 10/10"]  # plain lines where it is not a terminal, and no other
+    precision, why = choose_precision("auto", torch.device("cpu"))
+    # Plain lines where it is not a terminal, and no other.
+    assert steps == [f"training on cpu in {precision}: {why}", "step 1/10", "step 10/10"]
     names = ["checkpoint.pt", "last-epoch.pt", "metrics.jsonl", "recipe.toml", "sessions.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
     recipe = tomllib.loads((out / "recipe.toml").read_text())
@@ -67,6 +70,7 @@ def test_pretrain_then_linear(run: Run, run_here: Run, images: Path, tmp_path: P
     assert str(tmp_path) not in (out / "linear.json").read_text(), "results hold no path"
     sessions = [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
     assert [(s["from_step"], s["total_steps"], s["pipeline"]) for s in sessions] == [(0, 10, pipeline)]
+    assert [(s["precision"], s["precision_why"]) for s in sessions] == [(precision, why)]
 
     again = run_here("pretrain", "--data", images, "--out", out, "--pipeline", pipeline, *TINY_OPTIONS)
     assert again.returncode == 0
@@ -125,6 +129,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert steps_of(out) == list(range(1, STEPS + 1))
     sessions = [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
     assert [session["from_step"] for session in sessions] == [0, stopped_at]
+    assert [session["precision_why"] for session in sessions][1:] == ["the run began with it"]
     expected = weights_of(uninterrupted)
     for name, weight in weights_of(out).items():
         assert torch.equal(weight, expected[name]), name
@@ -152,6 +157,7 @@ def test_bench_makes_a_report(
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         "environment": 1,
         "plan": 1,
+        "startup": 2,
         "memory": 2,
         "step-work": 2,
         "ceiling": 2,

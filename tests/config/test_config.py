@@ -28,7 +28,11 @@ BAD = [
     ("batch_size", "1", "batch_size = 1: .*greater than or equal to 2"),
     ("seed", "-1", "seed = -1: "),
     ("compile", '"yes"', "compile = 'yes': .*valid boolean"),
-    ("precision", '"fp31"', r"precision = 'fp31': .*'fp32', 'bf16' or 'fp16' \(did you mean 'fp32'\?\)"),
+    (
+        "precision",
+        '"fp31"',
+        r"precision = 'fp31': .*'fp32', 'bf16' or 'fp16' \(did you mean 'fp32'\?\)",
+    ),
     ("backbone", '"resnet51"', r"backbone = 'resnet51': .*\(did you mean 'resnet50'\?\)"),
     ("expander", '"8192-x"', "expander = '8192-x': must be layer widths joined by '-'"),
     ("expander", '"64-0"', "expander = '64-0': must be layer widths"),

@@ -43,7 +43,10 @@ def test_imagenet_recipes_are_the_authors(
 def test_the_smoke_recipe_is_small_and_runs_on_a_cpu() -> None:
     recipe = load_recipe("smoke")
     assert (recipe.backbone, recipe.width, recipe.image_size, recipe.epochs) == ("resnet10", 16, 64, 8)
-    assert recipe.precision == "fp32"
+
+
+def test_every_recipe_leaves_the_precision_to_the_machine() -> None:
+    assert {load_recipe(name).precision for name in recipe_names()} == {"auto"}
 
 
 def test_learning_rate_scales_with_the_batch_over_256() -> None:

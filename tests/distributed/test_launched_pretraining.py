@@ -131,9 +131,10 @@ def test_killed_stopped_and_taken_over_by_two_nodes_is_the_run_that_nothing_happ
     assert stopped_at < STEPS
     assert len(metrics(run)) == stopped_at
     said = [line for line in err.splitlines() if not line.startswith("step ")]
-    assert said[0] == "vicreg-fast: rank 1 was killed by SIGKILL; starting all ranks again (1 of 3)"
-    assert said[1].startswith("restarted (1 of 3): resuming from step ")
-    assert len(said) == 2, said
+    assert said[0] == "training on cpu in fp32: the recipe has precision = 'fp32'"
+    assert said[1] == "vicreg-fast: rank 1 was killed by SIGKILL; starting all ranks again (1 of 3)"
+    assert said[2].startswith("restarted (1 of 3): resuming from step ")
+    assert len(said) == 3, said
     assert list(run.glob("logs/*/agent.log"))
 
     command = [sys.executable, "-m", "vicreg_fast", *words]

@@ -239,8 +239,8 @@ def test_the_views_are_closed_when_the_step_cannot_be_made(
         return views
 
     monkeypatch.setattr(loop, "make_views", watched)
-    with pytest.raises(UsageError, match="precision = 'fp16' needs CUDA; on cpu use"):
-        Trainer(tiny.replace(precision="fp16"), manifest, CPU)
+    with pytest.raises(UsageError, match=r"capture = 'on': .*CUDA"):
+        Trainer(tiny.replace(capture="on"), manifest, CPU)
     assert closed == ["torchvision"]
 
 

@@ -79,6 +79,7 @@ def examine() -> list[Finding]:
             use="decoding, networks, and the torchvision pipeline",
             ok="torchvision" in versions,
         ),
+        _precision(on_gpu),
         _dali(on_gpu),
         _triton(versions, on_gpu),
         _nccl(torch.cuda.nccl.version() if on_gpu else None, versions),
@@ -96,6 +97,15 @@ def _torch_use(on_gpu: bool, built_for: str | None, gpu_there: bool) -> str:
         if not gpu_there
         else "CUDA does not start: the driver may be too old for this build"
     )
+
+
+def _precision(on_gpu: bool) -> Finding:
+    import torch
+
+    from vicreg_fast.training.precision import choose_precision
+
+    precision, why = choose_precision("auto", torch.device("cuda" if on_gpu else "cpu"))
+    return Finding(what="precision", found=why, use=f"precision=auto is {precision}", ok=precision == "bf16")
 
 
 def _dali(on_gpu: bool) -> Finding:

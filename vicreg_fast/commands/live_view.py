@@ -25,9 +25,9 @@ REFRESHES_PER_SECOND = 4.0
 class LiveView:
     """Give `start` to the run's `on_start` and `update` to its `on_step`, inside the view's context.
 
-    On a terminal rich redraws a bar and the numbers; elsewhere the first and the last logged step are one
-    line each on stderr, and so is one step at most every 30 s between them. `shown=False` is for the ranks
-    beside rank 0: nothing at all.
+    One line says where it begins, on what and in which precision. On a terminal rich then redraws a bar and
+    the numbers; elsewhere the first and the last logged step are one line each on stderr, and so is one step
+    at most every 30 s between them. `shown=False` is for the ranks beside rank 0: nothing at all.
     """
 
     def __init__(self, *, shown: bool = True, console: "Console | None" = None) -> None:
@@ -59,8 +59,9 @@ class LiveView:
         self._trainer, self._step = trainer, trainer.step
         if not self._shown or trainer.step >= trainer.total_steps:
             return
-        if trainer.step > 0:
-            self._console.out(f"resuming from step {trainer.step} of {trainer.total_steps}", highlight=False)
+        begins = f"resuming from step {trainer.step} of {trainer.total_steps}" if trainer.step else "training"
+        how = f"on {trainer.device.type} in {trainer.recipe.precision}: {trainer.precision_why}"
+        self._console.out(f"{begins} {how}", highlight=False)
         self._memory = _memory_of(trainer.device)
         if self._console.is_terminal:
             self._show()

@@ -233,6 +233,8 @@ class Job:
                     total_steps=trainer.total_steps,
                     device=trainer.device.type,
                     pipeline=trainer.views.name,
+                    precision=trainer.recipe.precision,
+                    precision_why=trainer.precision_why,
                     world_size=trainer.ranks.world_size,
                     environment=measure_environment(),
                 )

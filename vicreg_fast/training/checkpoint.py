@@ -101,9 +101,10 @@ def checkpoint_recipe(content: dict[str, Any], path: Path) -> Recipe:
 
 def require_same_recipe(saved: Recipe, asked: Recipe, where: Path) -> None:
     """Raises CheckpointError, naming the first key that differs, unless a run of `asked` may continue one of
-    `saved`."""
+    `saved`. Precision `auto` continues any: it is then the one of `saved`."""
+    free = FREE_ON_RESUME | ({"precision"} if asked.precision == "auto" else set())
     for key in Recipe.model_fields:
-        if key not in FREE_ON_RESUME and getattr(saved, key) != getattr(asked, key):
+        if key not in free and getattr(saved, key) != getattr(asked, key):
             raise CheckpointError(
                 f"{where}: was trained with {key} = {getattr(saved, key)!r}, not {getattr(asked, key)!r}; "
                 "choose another --out, or ask for the same recipe"

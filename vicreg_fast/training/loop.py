@@ -24,6 +24,7 @@ from vicreg_fast.errors import CheckpointError, TrainingError, UsageError
 from vicreg_fast.loss import VICRegTerms
 from vicreg_fast.training.health import CollapseGuard
 from vicreg_fast.training.optimizers import build_optimizer
+from vicreg_fast.training.precision import resolve_precision
 from vicreg_fast.training.schedule import planned_steps
 from vicreg_fast.training.step import LossFunction, TrainingStep
 
@@ -61,7 +62,9 @@ class Trainer:
         """Raises UsageError when the recipe's batch does not divide among the ranks, or the device cannot do
         what it asks for; DataError when the set is smaller than a batch.
         """
+        recipe, self.precision_why = resolve_precision(recipe, device)
         self.recipe = recipe
+        """With the precision that it is trained in, never `auto`."""
         self.device = device
         self.ranks = ranks
         self.views: ViewPipeline = make_views(

@@ -17,6 +17,7 @@ from vicreg_fast.errors import CheckpointError, DataError, TrainingError
 from vicreg_fast.training.checkpoint import checkpoint_to_resume
 from vicreg_fast.training.checkpoint_writer import LAST_EPOCH, CheckpointWriter
 from vicreg_fast.training.loop import Progress, Trainer
+from vicreg_fast.training.precision import choose_precision
 from vicreg_fast.training.run_folder import RunFolder
 
 
@@ -38,7 +39,8 @@ def pretrain(
     Every rank calls it. Rank 0 has the folder; the others have None and `checkpoint_file`, which is the
     folder's, on storage that they all see. A checkpoint is written at every epoch's end, every
     `checkpoint_every_steps`, after `checkpoint_every_minutes`, at a stop and at the end; but not while the
-    embeddings look collapsed.
+    embeddings look collapsed. Precision `auto` is the checkpoint's where there is one, else what rank 0's
+    device makes of it, on every rank.
 
     Raises what `Trainer` and `RunFolder` raise; a TrainingError then names the last good checkpoint too.
     """
@@ -47,8 +49,10 @@ def pretrain(
         raise ValueError("a rank without a folder needs checkpoint_file")
     saved = checkpoint_to_resume(file, recipe)
     _require_alike(manifest, None if saved is None else saved["step"], file, ranks)
+    precision, why = share_states(_choose_precision(recipe, saved, device), ranks)[0]
     writer = CheckpointWriter(file, keep=recipe.keep_checkpoints)
-    trainer = Trainer(recipe, manifest, device, ranks=ranks)
+    trainer = Trainer(recipe.replace(precision=precision), manifest, device, ranks=ranks)
+    trainer.precision_why = why
     try:
         if saved is not None:
             _resume(trainer, saved, file)
@@ -109,6 +113,12 @@ def pretrain(
         writer.close()
         trainer.close()
     return trainer
+
+
+def _choose_precision(recipe: Recipe, saved: dict[str, Any] | None, device: torch.device) -> tuple[str, str]:
+    if saved is not None and recipe.precision == "auto":
+        return saved["recipe"]["precision"], "the run began with it"
+    return choose_precision(recipe.precision, device)
 
 
 def _resume(trainer: Trainer, saved: dict[str, Any], file: Path) -> None:

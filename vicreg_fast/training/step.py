@@ -28,6 +28,7 @@ from vicreg_fast.training.optimizers import (
     set_learning_rate,
     takes_tensor_rate,
 )
+from vicreg_fast.training.precision import resolve_precision
 from vicreg_fast.training.schedule import Schedule
 
 _PARAMETERS = inspect.signature(DistributedDataParallel.__init__).parameters
@@ -81,10 +82,7 @@ class TrainingStep:
         place of CUDA graphs, on any device. With several ranks the process group must be the default one,
         which the loss exchanges over. Raises UsageError when the recipe asks for what the device cannot do.
         """
-        if recipe.precision == "fp16" and device.type != "cuda":
-            raise UsageError(
-                f"precision = 'fp16' needs CUDA; on {device.type} use precision=bf16 or precision=fp32"
-            )
+        recipe, _ = resolve_precision(recipe, device)
         self.recipe = recipe
         self.device = device
         self.ranks = ranks
