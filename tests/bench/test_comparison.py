@@ -129,11 +129,12 @@ def test_the_others_go_on_whatever_becomes_of_some(tmp_path: Path) -> None:
 def test_a_disk_that_fills_in_mid_run_keeps_what_was_written(tmp_path: Path) -> None:
     """A limit on file size stands in for the disk."""
     writer = RecordWriter(tmp_path / "records.jsonl")
+    before = set(multiprocessing.active_children())
     began: list[BaseProcess] = []
 
     def fill_in_round_2(stage: str, done: int, total: int) -> None:
         if stage == "fast: round 2 of 3, end-to-end":
-            began.extend(multiprocessing.active_children())
+            began.extend(set(multiprocessing.active_children()) - before)
             resource.setrlimit(resource.RLIMIT_FSIZE, (writer.path.stat().st_size + 100, limits[1]))
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
