@@ -18,6 +18,7 @@ from bench.proof_record import ProofPart, ProofPlan
 from bench.proof_run import PartEnd, PartJob, ProofFolder, ProofRun, how_it_ended, last_complaint
 from bench.record import Environment, RecordWriter, read_records
 from tests.fork_servers import fork_server_with
+from tests.processes import wait_for, wait_until_gone
 from vicreg_fast.errors import RecordError, UsageError
 
 HERE = Environment(processor="p", cores=1, memory_bytes=1, system="s", versions={"torch": "1"}, commit="a")
@@ -138,21 +139,7 @@ def test_a_part_over_its_limit_is_ended_with_all_it_started(
     assert ends(run) == {"compare": "cut", "loss": "done"}
     assert run.ends[0].detail == "it was ended after 240 s"
     assert (folder / "cleaned").exists(), "it could clean up"
-    assert_gone(int((folder / "child").read_text()))
-
-
-def assert_gone(pid: int) -> None:
-    """Or soon is: the system takes a moment to end a process."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if state == "Z":
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} still runs")
+    wait_until_gone(int((folder / "child").read_text()))
 
 
 def test_an_interrupt_ends_the_part_and_the_call(prove: Prove, tmp_path: Path) -> None:
@@ -191,14 +178,11 @@ def test_a_killed_call_leaves_no_process_and_the_next_goes_on(prove: Prove, tmp_
     call = subprocess.Popen(
         [sys.executable, script, folder], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
     )
-    deadline = time.monotonic() + 300
-    while not (folder / "child").exists():
-        assert time.monotonic() < deadline
-        assert call.poll() is None
-        time.sleep(0.05)
+    wait_for(lambda: (folder / "child").exists() or call.poll() is not None, seconds=300)
+    assert call.poll() is None
     call.kill()
     call.wait()
-    assert_gone(int((folder / "child").read_text()))
+    wait_until_gone(int((folder / "child").read_text()))
     run = prove(part("compare"), part("loss"))
     assert [(end.name, end.status, end.folder) for end in run.ends] == [
         ("compare", "cut", "compare"),
