@@ -107,7 +107,9 @@ def _depends_on_the_machine(test: ast.expr, known: Measured) -> bool:
     for node in ast.walk(test):
         if isinstance(node, ast.Attribute) and node.attr in STATES:
             return True
-        if isinstance(node, ast.Compare):
+        if isinstance(node, ast.Compare) and not isinstance(
+            node.ops[0], ast.Is | ast.IsNot | ast.In | ast.NotIn
+        ):
             sides = [node.left, *node.comparators]
             zero = any(isinstance(side, ast.Constant) and side.value == 0 for side in sides)
             if not zero and any(known.kind(side) == SPAN for side in sides):
