@@ -3,9 +3,7 @@
 import hashlib
 import os
 import signal
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +17,7 @@ from bench.suite_loss import naive, times
 from bench.suite_loss.cases import CPU_CASES, CUDA_CASES, Case, case_names, cases, timed_names
 from bench.suite_loss.counts import count_call
 from bench.suite_loss.server import carry_out
+from tests.processes import wait_for, wait_until_gone
 from vicreg_fast.loss import closed_form
 from vicreg_fast.loss.operator import options_text
 from vicreg_fast.loss.presets import Objective, preset_named
@@ -170,15 +169,10 @@ def test_the_end_of_the_connection_ends_server_and_child(server: SideServer) -> 
     endless = {"name": timed_names("cpu")[0], "calls": 10**9, "naive_calls": 1}
     server.send({**ORDER, "do": "time", "cases": [endless], "pairs": 1})
     parent = psutil.Process(server.pid)
-    child = None
-    until = time.monotonic() + 30
-    while child is None and time.monotonic() < until:
-        child = next(iter(parent.children()), None)
-    assert child is not None
+    wait_for(lambda: bool(parent.children()))
+    (child,) = parent.children()
     server.close()
-    _, alive = psutil.wait_procs([child, parent], timeout=10)
-    with suppress(psutil.NoSuchProcess):
-        assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+    wait_until_gone(child.pid, parent.pid)
 
 
 def test_a_checkout_that_cannot_be_imported_is_told_in_one_line(tmp_path: Path) -> None:

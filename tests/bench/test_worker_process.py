@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from bench.orders import Order, Setup
 from bench.worker_process import Patience, WorkerProcess
 from tests.bench.fake_worker import serve
+from tests.processes import wait_until_gone
 from vicreg_fast.config import load_recipe
 
 
@@ -97,11 +97,8 @@ def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert parent.stdout is not None
-    worker = psutil.Process(int(parent.stdout.readline()))
+    worker = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 30
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until_gone(worker)

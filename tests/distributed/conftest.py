@@ -7,7 +7,7 @@ import pytest
 from tests.distributed.worlds import World, worlds
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")  # not the package's, whose files may come in two parts, or in any order
 def all_worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
     with worlds({"2": 2, "3": 3, "4": 4, "doomed": 2}, tmp_path_factory.mktemp("worlds")) as every:
         yield every

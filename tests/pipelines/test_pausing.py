@@ -7,18 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines import pausing
 from pipelines.pausing import pause_workers, resume_workers
 from pipelines.workers import worker_context, worker_start
+from tests.processes import wait_for, wait_until_gone
 
 SECONDS = 0.01
 BATCH = 200
@@ -77,13 +77,6 @@ def made(folder: Path) -> dict[str, int]:
 def looks(folder: Path) -> list[int]:
     """Of each worker that looked at all."""
     return [file.stat().st_size for file in folder.glob("*.looks")]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -171,4 +164,4 @@ def test_paused_workers_end_with_the_process_that_is_killed(tmp_path: Path) -> N
     parent.send_signal(signal.SIGKILL)
     parent.wait(timeout=120)
     parent.stdout.close()
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    wait_until_gone(*pids)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from pipelines.factory import make_views, resolve_pipeline
 from pipelines.manifest import Manifest
 from pipelines.torchvision_views import TorchvisionViews
+from tests.processes import LIMIT, wait_until_gone
 from vicreg_fast.errors import UsageError
 
 RUN_FOREVER = """
@@ -31,10 +31,6 @@ for number, batch in enumerate(views):
 """
 
 
-def alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
 def test_workers_die_with_a_killed_parent(one_class_an_image: Manifest) -> None:
     root = one_class_an_image.root.parent
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -47,10 +43,7 @@ def test_workers_die_with_a_killed_parent(one_class_an_image: Manifest) -> None:
         assert len(workers) >= 2
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 20
-        while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not any(alive(worker) for worker in workers)
+        wait_until_gone(*(worker.pid for worker in workers))
 
 
 def test_workers_leave_signals_to_the_parent_and_end_on_close(one_class_an_image: Manifest) -> None:
@@ -74,11 +67,11 @@ def test_workers_leave_signals_to_the_parent_and_end_on_close(one_class_an_image
         subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
     assert len(list(islice(batches, 6))) == 6
     workers[0].terminate()
-    workers[0].wait(timeout=10)
+    workers[0].wait(timeout=LIMIT)
     assert workers[1].is_running()
     batches.close()  # type: ignore[attr-defined]
     views.close()
-    _, still = psutil.wait_procs(workers, timeout=10)
+    _, still = psutil.wait_procs(workers, timeout=LIMIT)
     assert not still
 
 

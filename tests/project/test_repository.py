@@ -11,14 +11,19 @@ from vicreg_fast.cli import COMMANDS
 LONGEST_FILE = 350
 """Lines. A file is one idea, and about 300 lines at most."""
 LONGEST_README = 120
-INDEX_HOST = re.compile(
-    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|pypi\.nvidia\.com", re.IGNORECASE
+INDEX = re.compile(
+    r"https?://[^\s\"'`<>()]+/(?:simple|whl(?:/[\w.+-]+)*)/?(?=[\s\"'`<>()\\,;]|$)"  # what an index lists
+    r"|https?://[^\s\"'`<>()]+\.whl\b"  # and what it holds
+    r"|(?:index|index[-_]url|find[-_]links)[\s=:\"']+(?:https?|file)://"
+    r"|\w\]?\s+@\s+(?:git\+)?https?://",  # a requirement with an address
+    re.IGNORECASE,
 )
+"""The shape of a package index's address, whoever's it is: which one is used, a machine's settings say."""
 MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:work|root|home|Users|mnt|opt)/\w")
 
 
 def test_no_file_names_a_package_index(tracked: list[Path]) -> None:
-    assert _mentions(tracked, INDEX_HOST) == []
+    assert _mentions(tracked, INDEX) == []
 
 
 def test_no_file_names_a_path_of_a_machine(tracked: list[Path]) -> None:
@@ -26,7 +31,27 @@ def test_no_file_names_a_path_of_a_machine(tracked: list[Path]) -> None:
 
 
 def test_the_two_searches_find_what_they_look_for() -> None:
-    assert INDEX_HOST.search("--index-url https://" + "pypi" + ".org/simple")
+    web = "https" + "://"
+    for planted in (
+        f"{web}index.test/simple",
+        f"'{web}a.test/root/pypi/+simple/', '{web}a.test/simple/'",
+        f"see {web}wheels.test/whl/cu130.",
+        f"{web}files.test/packages/ab/torch-2.15-cp311.whl#sha256=0",
+        f"--index-url {web}index.test/of/ours",
+        f"--extra-index-url={web}index.test",
+        f"--find-links '{web}index.test/torch.html'",
+        f"index-url = {web}index.test/of/ours",
+        f"PIP_INDEX_URL={web}index.test",
+        f'[[tool.uv.index]]\nurl = "{web}index.test/simple"',
+        f"torch @ {web}files.test/torch.tar.gz",
+        f"lightly[all] @ git+{web}code.test/lightly",
+    ):
+        assert INDEX.search(planted), planted
+    for innocent in (
+        f"{web}simple.test/paper", f"{web}a.test/simple-siamese", f"<a href='{web}a.test/whl.html'>",
+        "--index-url ADDRESS", f"write to me@a.test, or see {web}a.test",
+    ):  # fmt: skip
+        assert not INDEX.search(innocent), innocent
     assert MACHINE_PATH.search("data: /" + "home/me/images")
     assert not MACHINE_PATH.search("see docs/" + "work/notes")
 

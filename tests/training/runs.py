@@ -69,16 +69,14 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def pretrain_in(recipe_file: Path, images: Path, path: Path, stepped: Connection) -> None:
-    """A run in a process of its own, which says when it has done its first step."""
+    """A run in a process of its own, which says of each step that it has done it."""
     torch.set_num_threads(1)
     recipe = load_recipe(str(recipe_file))
-    said = False
-
-    def say(_: Any) -> None:
-        nonlocal said
-        if not said:
-            stepped.send_bytes(b"stepped")
-        said = True
-
     with RunFolder(path, recipe) as folder:
-        pretrain(recipe, load_manifest(images), folder, CPU, on_step=say)
+        pretrain(
+            recipe,
+            load_manifest(images),
+            folder,
+            CPU,
+            on_step=lambda progress: stepped.send(progress.step),
+        )
