@@ -16,7 +16,7 @@ from bench.proof_parts import (
 )
 
 _SIZES = "--set width=4 --set image_size=32 --set expander=32-32 --set batch_size=8 --set workers=1"
-TOY = f"--recipe smoke {_SIZES} --data {{small}} --out {{out}}"
+TOY = f"--recipe smoke --set stem=imagenet {_SIZES} --data {{small}} --out {{out}}"
 TOY_CIFAR = f"--recipe cifar10-r18 {_SIZES}"
 TWO_ROUNDS = "--rounds 2 --windows 1 --steps 1"
 TWINS = "tests/loss/test_graphed.py"

@@ -19,9 +19,9 @@ from bench.orders import Answer
 from bench.worker_process import Patience, WorkerProcess
 from vicreg_fast.config import Recipe
 
-DEFAULT_SEEDS = 6
+DEFAULT_SEEDS = 5
 """So many decide within the margin on the default recipe; `bench.prove_accuracy` shows it."""
-FULL_SEEDS = 12
+FULL_SEEDS = 10
 MARGIN_POINTS = 3.0
 """Of non-inferiority, in percentage points of linear accuracy."""
 FLOORS = "floors"

@@ -23,7 +23,15 @@ from tests.bench.fake_worker import serve
 from vicreg_fast.config import load_recipe
 from vicreg_fast.errors import RecordError
 
-TINY = ["width=4", "image_size=32", "expander=16-16", "batch_size=8", "epochs=1", "workers=1"]
+TINY = [
+    "width=4",
+    "stem=imagenet",
+    "image_size=32",
+    "expander=16-16",
+    "batch_size=8",
+    "epochs=1",
+    "workers=1",
+]
 
 
 def comparison(data: Path, **changes: object) -> Comparison:

@@ -34,7 +34,15 @@ from vicreg_fast.training.trace_summary import OUTSIDE, PHASES
 CPU = torch.device("cpu")
 TINY = load_recipe(
     "smoke",
-    ["width=4", "image_size=32", "expander=16-24", "batch_size=8", "workers=1", "precision=fp32"],
+    [
+        "width=4",
+        "stem=imagenet",
+        "image_size=32",
+        "expander=16-24",
+        "batch_size=8",
+        "workers=1",
+        "precision=fp32",
+    ],
 )
 
 # Channels in and out, kernel's side, side of what comes out, of every convolution of a resnet10 of width 4 on

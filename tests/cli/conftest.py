@@ -18,6 +18,7 @@ from vicreg_fast.cli import main
 
 TINY = {
     "width": 4,
+    "stem": "imagenet",
     "image_size": 32,
     "expander": "16-16",
     "batch_size": 8,

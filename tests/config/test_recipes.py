@@ -42,7 +42,9 @@ def test_imagenet_recipes_are_the_authors(
 
 def test_the_smoke_recipe_is_small_and_runs_on_a_cpu() -> None:
     recipe = load_recipe("smoke")
-    assert (recipe.backbone, recipe.width, recipe.image_size, recipe.epochs) == ("resnet10", 16, 64, 8)
+    assert (recipe.backbone, recipe.width, recipe.stem, recipe.image_size) == ("resnet10", 8, "cifar", 32)
+    weights = (recipe.invariance_weight, recipe.variance_weight, recipe.covariance_weight)
+    assert [weight / weights[2] for weight in weights] == pytest.approx([25, 25, 1]), "the authors' ratios"
 
 
 def test_every_recipe_leaves_the_precision_to_the_machine() -> None:

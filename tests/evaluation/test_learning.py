@@ -22,7 +22,7 @@ def test_the_smoke_recipe_learns_more_than_its_floors(tmp_path: Path) -> None:
     device = torch.device("cpu")
     root = make_builtin_set(tmp_path / "set", train=2000, test=1000, size=(80, 80))
     train, test = load_manifest(root), load_manifest(root, split="test")
-    data = EvaluationSet(train, test, image_size=recipe.image_size, workers=0, device=device)
+    data = EvaluationSet(train, test, image_size=recipe.probe_size, workers=0, device=device)
     trainer = Trainer(recipe, train, device)
     try:
         assert trainer.run()

@@ -50,7 +50,7 @@ def test_a_healthy_run_is_a_page_with_the_verdict_first(new_run: NewRun, tmp_pat
     ]
     assert places == sorted(places)
     for text in (
-        "0:00:26 of training, 4.00 epochs and 2,560 pairs of views",
+        "0:00:26 of training, 4.00 epochs and 1,280 pairs of views",
         "The run went on from a checkpoint 1 time: step 8",
         "Test CPU",
         "70.0 % of 100 test images",
@@ -140,14 +140,15 @@ def test_waiting_for_images_is_told_without_the_start_of_each_session(new_run: N
 
 
 def test_weighted_terms_add_up_to_the_loss(new_run: NewRun) -> None:
-    log = load_run(new_run())
+    weights = {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0}
+    log = load_run(new_run(**weights))
     np.testing.assert_allclose(sum(weighted_terms(log).values()), log.values["loss"])
     assert list(weighted_terms(load_run(new_run(covariance_weight=0.0)))) == ["invariance", "variance"]
 
 
 def test_what_a_recipe_changes_is_told(new_run: NewRun) -> None:
     rows = {row[0]: row[1:] for row in changes_table(load_run(new_run(base_lr=0.7))).rows}
-    assert rows == {"base_lr": ("0.01", "0.7"), "log_every_steps": ("5", "1"), "max_steps": ("0", "20")}
+    assert rows == {"base_lr": ("2.0", "0.7"), "log_every_steps": ("10", "1"), "max_steps": ("0", "20")}
     own = changes_table(load_run(new_run(name="my own")))
     assert own.title == "Changed against the defaults (no recipe of this name ships)"
 
