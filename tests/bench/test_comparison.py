@@ -20,6 +20,7 @@ from pipelines.builtin_set import make_builtin_set
 from reports.load import load_report
 from reports.verdict import verdict
 from tests.bench.fake_worker import serve
+from tests.processes import wait_until_gone
 from vicreg_fast.config import load_recipe
 from vicreg_fast.errors import RecordError
 
@@ -64,14 +65,14 @@ def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(
     monkeypatch.setattr("bench.comparison.START_METHOD", "forkserver")  # which has imported torch
     data = make_builtin_set(tmp_path / "set", train=24, test=10, size=(32, 32))
     writer = RecordWriter(tmp_path / "records.jsonl")
-    loaders: list[psutil.Process] = []
+    loaders: list[int] = []
 
     def kill_baseline_in_round_2(stage: str, done: int, total: int) -> None:
         assert done < total
         if stage == "baseline: round 2 of 3, end-to-end":
             written, _ = read_records(writer.path)
             pids = [r.pid for r in written if isinstance(r, Throughput) and r.scenario == "baseline"]
-            loaders.extend(psutil.Process(pids[0]).children(recursive=True))
+            loaders.extend(child.pid for child in psutil.Process(pids[0]).children(recursive=True))
             os.kill(pids[0], signal.SIGKILL)
 
     sampling = Sampling(modes=("end-to-end",), steps=1, count=1)
@@ -81,7 +82,7 @@ def test_a_worker_killed_in_mid_round_is_reported_and_the_other_goes_on(
     records, problems = read_records(writer.path)
     assert problems == []
     assert loaders
-    assert psutil.wait_procs(loaders, timeout=30)[1] == [], "its loader ends with it"
+    wait_until_gone(*loaders)  # its loader ends with it
     failures = [r for r in records if isinstance(r, Failure)]
     assert [(f.scenario, f.stage) for f in failures] == [("baseline", "round 2 of 3, end-to-end")]
     assert "SIGKILL" in failures[0].message

@@ -16,7 +16,7 @@ import torch
 from pipelines.factory import make_views, resolve_pipeline
 from pipelines.manifest import Manifest
 from pipelines.torchvision_views import TorchvisionViews
-from tests.processes import LIMIT, wait_until_gone
+from tests.processes import wait_until_gone
 from vicreg_fast.errors import UsageError
 
 RUN_FOREVER = """
@@ -67,12 +67,11 @@ def test_workers_leave_signals_to_the_parent_and_end_on_close(one_class_an_image
         subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
     assert len(list(islice(batches, 6))) == 6
     workers[0].terminate()
-    workers[0].wait(timeout=LIMIT)
+    wait_until_gone(workers[0].pid)
     assert workers[1].is_running()
     batches.close()  # type: ignore[attr-defined]
     views.close()
-    _, still = psutil.wait_procs(workers, timeout=LIMIT)
-    assert not still
+    wait_until_gone(*(worker.pid for worker in workers))
 
 
 def test_work_in_process_gives_the_same_batches(one_class_an_image: Manifest) -> None:
