@@ -21,8 +21,9 @@ CHANGES = {
     "dali": "views made by DALI",
     "fused_loss": "the loss in closed form",
     "foreach": "the optimiser in foreach or fused kernels",
+    "parallel_views": "on a CPU both views at once, each on half of the threads",
     "capture": "the step in one CUDA graph",
-    "compile": "the network through torch.compile",
+    "compile": "the network through torch.compile, its two views one after the other",
     "apex": "SGD by NVIDIA apex's FusedSGD, in place of the recipe's optimiser",
 }
 """Every change, in the order of the ladder."""
@@ -31,7 +32,7 @@ BASES: dict[str, frozenset[str]] = {
     "plain": frozenset(),
     "baseline": frozenset(),
     "tuned": frozenset({"amp", "channels_last", "foreach", "compile"}),
-    "fast": frozenset({"amp", "channels_last", "dali", "fused_loss", "foreach", "capture"}),
+    "fast": frozenset({"amp", "channels_last", "dali", "fused_loss", "foreach", "parallel_views", "capture"}),
 }
 """What a scenario is made of, before what this machine cannot do is left out."""
 

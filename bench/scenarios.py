@@ -26,6 +26,7 @@ from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegTerms, plan_loss
 from vicreg_fast.training.apex import find_apex
 from vicreg_fast.training.optimizers import build_optimizer
+from vicreg_fast.training.parallel_views import parallel_obstacle
 from vicreg_fast.training.precision import choose_precision
 from vicreg_fast.training.step import LossFunction, recipe_loss
 
@@ -64,6 +65,8 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         notes.append(f"torchvision pipeline in place of DALI: {obstacles['dali']}")
     if base == "fast" and not on_gpu:
         notes.append("the step runs eagerly: CUDA graphs need CUDA")
+    if "parallel_views" in changes and "compile" not in changes:
+        notes.append(f"both views at once, on {torch.get_num_threads() // 2} of the threads each")
     precision = "fp16" if on_gpu and base == "baseline" else "fp32"
     if "amp" in changes:
         precision, why = choose_precision(recipe.precision, device)
@@ -77,6 +80,7 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         precision=precision,
         channels_last="channels_last" in changes,
         compile="compile" in changes,
+        parallel_views="auto" if "parallel_views" in changes else "off",
         # A scenario that cannot be captured is to fail, rather than be measured under its name.
         capture="on" if "capture" in changes else "off",
     )
@@ -122,6 +126,8 @@ def find_obstacles(changes: Collection[str], recipe: Recipe, device: torch.devic
         obstacles["capture"] = "needs CUDA"
     elif recipe.capture == "off":
         obstacles["capture"] = "the recipe has capture = 'off'"
+    if (reason := parallel_obstacle(device)) is not None:
+        obstacles["parallel_views"] = reason
     if (reason := compiler_obstacle(device.type)) is not None:
         obstacles["compile"] = reason
     if (reason := _apex_obstacle(on_gpu)) is not None:

@@ -60,6 +60,10 @@ class Recipe(BaseModel):
     """`separate`: each view through the network by itself, so BatchNorm sees one view at a time (as
     official)."""
 
+    parallel_views: Literal["auto", "off"] = "auto"
+    """`auto`: on a CPU with two threads or more, both views go through the network at once, each on half of
+    the threads. The weights are the same."""
+
     # Loss (see `vicreg_fast.loss`)
     preset: Literal["official", "paper", "summed", "no-eps"] = "official"
     invariance_weight: Annotated[float, Field(ge=0)] = 25.0
@@ -162,6 +166,7 @@ FREE_ON_RESUME = frozenset(
         "pipeline",
         "decoder_cache",
         "capture",
+        "parallel_views",
         "log_every_steps",
         "checkpoint_every_steps",
         "checkpoint_every_minutes",

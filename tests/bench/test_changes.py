@@ -7,7 +7,12 @@ import pytest
 from bench.changes import BASES, CHANGES, ladder_scenarios, parse_name, plan_ladder, scenario_changes
 from vicreg_fast.errors import UsageError
 
-ON_CPU = {"amp": "needs CUDA", "capture": "needs CUDA", "apex": "needs CUDA"}
+ON_CPU = {
+    "amp": "needs CUDA",
+    "parallel_views": "needs two threads or more",
+    "capture": "needs CUDA",
+    "apex": "needs CUDA",
+}
 CPU_FAST = BASES["fast"] - ON_CPU.keys()
 
 
@@ -91,5 +96,7 @@ def test_a_scenario_that_two_rungs_share_is_measured_once() -> None:
         "plain+foreach",
     )
     assert all(parse_name(name) for name in names)
-    on_gpu = ladder_scenarios(plan_ladder(BASES["fast"], {}))
+    on_gpu = ladder_scenarios(
+        plan_ladder(BASES["fast"] - {"parallel_views"}, {"parallel_views": "is for CPUs"})
+    )
     assert len(on_gpu) == len(set(on_gpu)) == 14, "on a machine with apex"

@@ -13,7 +13,7 @@ from vicreg_fast.training import precision
 from vicreg_fast.training.optimizers import build_optimizer, set_learning_rate
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-HOW = {"pipeline", "precision", "channels_last", "compile", "capture"}
+HOW = {"pipeline", "precision", "channels_last", "compile", "capture", "parallel_views"}
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,9 @@ def test_all_changes_make_fast_of_plain_and_each_can_be_taken_away() -> None:
     recipe = load_recipe("smoke")
     device = CUDA
     fast = build_scenario("fast", recipe, device)
-    assert fast.recipe == recipe.replace(pipeline="dali", precision="bf16", channels_last=True, capture="on")
+    assert fast.recipe == recipe.replace(
+        pipeline="dali", precision="bf16", channels_last=True, capture="on", parallel_views="off"
+    ), "one view keeps a GPU busy"
     assert fast.make_optimizer is build_optimizer
     made = build_scenario("plain+amp+channels_last+dali+fused_loss+foreach+capture", recipe, device)
     assert made.recipe == fast.recipe
@@ -138,6 +140,7 @@ def test_all_changes_make_fast_of_plain_and_each_can_be_taken_away() -> None:
 def test_every_rung_can_be_built_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("CC", "CXX"):
         monkeypatch.setenv(variable, "sh")  # in the place of a compiler: one is looked for, and not used
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     recipe = load_recipe("smoke")
     for device in (CPU, CUDA):
         rungs = recipe_ladder(recipe, device)
@@ -148,6 +151,19 @@ def test_every_rung_can_be_built_and_says_what_it_is(monkeypatch: pytest.MonkeyP
     assert {rung.change for rung in recipe_ladder(recipe, CPU) if rung.missing} == {"amp", "capture", "apex"}
     half = recipe_ladder(recipe.replace(precision="bf16"), CPU)
     assert {rung.change for rung in half if rung.missing} == {"capture", "apex"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fast_runs_both_views_at_once_where_there_are_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    recipe = load_recipe("smoke")
+    fast = build_scenario("fast", recipe, CPU)
+    assert fast.recipe.parallel_views == ("auto" if threads == 2 else "off")
+    assert any("both views at once" in note for note in fast.record.notes) == (threads == 2)
+    for name in ("plain", "baseline", "tuned"):
+        assert build_scenario(name, recipe, CPU).recipe.parallel_views == "off"
 
 
 def test_a_machine_without_a_compiler_has_no_compiled_rung(monkeypatch: pytest.MonkeyPatch) -> None:

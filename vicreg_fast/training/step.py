@@ -28,6 +28,7 @@ from vicreg_fast.training.optimizers import (
     set_learning_rate,
     takes_tensor_rate,
 )
+from vicreg_fast.training.parallel_views import ParallelViews, parallel_obstacle
 from vicreg_fast.training.precision import resolve_precision
 from vicreg_fast.training.schedule import Schedule
 
@@ -109,6 +110,7 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self._captured = self._capturing(capture or recipe.capture, recorder)
         self._wrap()
+        self._views = self._parallel_views()
 
     @property
     def capture_note(self) -> str | None:
@@ -156,6 +158,8 @@ class TrainingStep:
                 results.append((loss.detach(), *terms))
                 with record_function("backward"):
                     self.scaler.scale(loss / len(batches) if len(batches) > 1 else loss).backward()
+                    if self._views is not None:
+                        self._views.backward()
         with record_function("optimizer"):
             self.schedule.advance()
             if not self._rate_on_device:
@@ -168,6 +172,10 @@ class TrainingStep:
         return loss, VICRegTerms(*means)
 
     def _loss_of(self, view_1: Tensor, view_2: Tensor) -> tuple[Tensor, VICRegTerms]:
+        if self._views is not None:
+            z_1, z_2 = self._views(view_1, view_2)
+            with self._autocast():
+                return self.loss(z_1, z_2)
         images_1, images_2 = self._prepared(view_1), self._prepared(view_2)
         with self._autocast():
             z_1, z_2 = self._forward(images_1, images_2)
@@ -198,6 +206,19 @@ class TrainingStep:
             self._parallel = make() if self._recorder is None else self._recorder.eagerly(make)
         network: nn.Module = self._parallel or self.network
         self._forward = torch.compile(network) if self.recipe.compile else network
+
+    def _parallel_views(self) -> ParallelViews | None:
+        """None where the two views go one after the other."""
+        recipe = self.recipe
+        apart = recipe.parallel_views == "auto" and recipe.forward == "separate" and not recipe.compile
+        if (
+            not apart
+            or self.ranks.world_size > 1
+            or self._recorder is not None
+            or parallel_obstacle(self.device)
+        ):
+            return None
+        return ParallelViews(self.network, self._prepared, self._autocast)
 
     def _make_parallel(self) -> DistributedDataParallel:
         return DistributedDataParallel(
@@ -255,6 +276,9 @@ class TrainingStep:
         """
         if self._captured is not None:
             self._captured.forget()
+        if self._views is not None:
+            self._views.close()
+            self._views = None
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser, scaler and schedule: tensors, numbers and strings only."""
