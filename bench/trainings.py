@@ -19,9 +19,9 @@ from bench.orders import Answer
 from bench.worker_process import Patience, WorkerProcess
 from vicreg_fast.config import Recipe
 
-DEFAULT_SEEDS = 5
+DEFAULT_SEEDS = 4
 """So many decide within the margin on the default recipe; `bench.prove_accuracy` shows it."""
-FULL_SEEDS = 10
+FULL_SEEDS = 8
 MARGIN_POINTS = 3.0
 """Of non-inferiority, in percentage points of linear accuracy."""
 FLOORS = "floors"

@@ -69,7 +69,7 @@ QUICK_ROUNDS, FULL_ROUNDS = 6, 10
     type=names_type(*CHANGES),
     help=f"Of the ladder only these: of {', '.join(CHANGES)}, joined by commas.",
 )
-@click.option("--seeds", type=click.IntRange(1), help="Seeds of accuracy.  [default: 5; full 10]")
+@click.option("--seeds", type=click.IntRange(1), help="Seeds of accuracy.  [default: 4; full 8]")
 @click.option(
     "--margin",
     type=click.FloatRange(0, min_open=True),
