@@ -21,7 +21,8 @@ from xml.etree import ElementTree
 from vicreg_fast.cli import main
 
 RENAMED: dict[str, str] = {}
-"""What a table, column, card or test is called now, to what it was called when its numbers were frozen."""
+"""What a table, column, row, card, test or status is called now, to what it was called when its numbers were
+frozen."""
 
 GOING_TABLES = ("Cost",)
 """Tables that the plan takes away, with prices and currencies."""
@@ -49,6 +50,7 @@ UNITS = r"×|%|points|pairs/s|µs|ms|s|[KMGT]iB|[kMGT]?FLOP/s|[kMGT]?FLOP|[KMGT]
 NUMBER = re.compile(
     rf"(?<![\w.-])([+−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:e[+-]\d+)?)\s?({UNITS})?(?!\w)"
 )
+EXIT_CODE = re.compile(r"Exit code (\d)(?:, with --strict (\d))?")
 TONE = re.compile(r"^\*\*([✓✗?]) (.*)\*\*$", re.MULTILINE)
 CARD = re.compile(r"^- ([✓✗?]) ([^:]+): (.*)$", re.MULTILINE)
 RATIO = re.compile(r"([\d.]+×)[^()×\n]*\((?:95 % interval )?([\d.]+)(?:–| to )([\d.]+)[,;)]")
@@ -100,7 +102,7 @@ def markdown_numbers(text: str) -> dict[str, Any]:
             tables[title] = kept
         if gone:
             going[title] = gone
-    said = re.findall(r"Exit code (\d)", text)
+    said = [code for codes in EXIT_CODE.findall(text) for code in codes if code]
     return {
         "verdict": headline[1] if headline else None,
         "verdict's numbers": [n for n in numbers(headline[2]) if n[-1] in "×%"] if headline else [],
@@ -148,15 +150,16 @@ def _table_numbers(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tup
     width = 1
     while width < len(columns) and len({tuple(row[:width]) for row in rows}) < len(rows):
         width += 1
+    labels = _unique([", ".join(map(_was, row[:width])) for row in rows])
     kept: dict[str, dict[str, Any]] = {}
     going: dict[str, dict[str, Any]] = {}
-    for row, label in zip(rows, _unique([", ".join(row[:width]) for row in rows]), strict=True):
+    for row, label in zip(rows, labels, strict=True):
         for column, cell in list(zip(columns, row, strict=True))[width:]:
             value: Any = numbers(cell)
             if column in PROSE_COLUMNS:
                 continue
             if column in STATUS_COLUMNS:
-                value = cell
+                value = _was(cell)
             elif not value and cell != "–":
                 continue
             (going if column in GOING_COLUMNS else kept).setdefault(label, {})[column] = value
@@ -197,7 +200,7 @@ def _digits(value: float) -> float:
 
 
 def junit_numbers(text: str) -> dict[str, Any]:
-    """The counts, and each test's outcome with its type and the numbers of its message."""
+    """The counts, and each test's outcome, its type and the time it took."""
     suite = next(ElementTree.fromstring(text).iter("testsuite"))
     cases = list(suite.iter("testcase"))
     names = _unique([_was(case.get("name", "")) for case in cases])
