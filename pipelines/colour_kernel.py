@@ -114,10 +114,15 @@ def hue(view_SS3: Any, turns: float) -> None:
         if sector == 6:
             sector = i32(0)
         slope = down if sector & 1 else up
-        first, second = sector >> 1, i32(0)
-        pixels[i, 0] = np.uint8(i32(most if (sector == 0 or sector == 5) else (low if (sector == 2 or sector == 3) else slope)))
-        pixels[i, 1] = np.uint8(i32(most if (sector == 1 or sector == 2) else (low if (sector == 4 or sector == 5) else slope)))
-        pixels[i, 2] = np.uint8(i32(most if (sector == 3 or sector == 4) else (low if (sector == 0 or sector == 1) else slope)))
+        pixels[i, 0] = np.uint8(
+            i32(most if (sector == 0 or sector == 5) else (low if (sector == 2 or sector == 3) else slope))
+        )
+        pixels[i, 1] = np.uint8(
+            i32(most if (sector == 1 or sector == 2) else (low if (sector == 4 or sector == 5) else slope))
+        )
+        pixels[i, 2] = np.uint8(
+            i32(most if (sector == 3 or sector == 4) else (low if (sector == 0 or sector == 1) else slope))
+        )
 
 
 @njit(cache=True)

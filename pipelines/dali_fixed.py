@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipelines.dali_views import require_dali
 from pipelines.spec import ViewParameters
+from pipelines.view_parameters import as_vector
 
 
 def render_fixed(
@@ -46,12 +47,21 @@ def _rendered(
     from pipelines.dali_ops import fixed_nodes, fn, render_view
 
     on_gpu = device.type == "cuda"
+    rows = [as_vector(each) for each in parameters]
+
+    def view(image: Any) -> Any:
+        if on_gpu:
+            return render_view(image, fixed_nodes(parameters), image_size, on_gpu)
+        # not at the top: only a CPU needs Numba
+        from pipelines.dali_view_kernel import view_on_cpu
+
+        return view_on_cpu(image, fn.external_source(source=lambda: rows, batch=True), image_size)
 
     @pipeline_def
     def graph() -> Any:
         source = fn.external_source(source=lambda: sources, batch=True, layout=None if encoded else "HWC")
         image = decoded(source, on_gpu, cache_mib=0) if encoded else source
-        return render_view(image, fixed_nodes(parameters), image_size, on_gpu)
+        return view(image)
 
     pipeline = graph(
         batch_size=len(sources),
