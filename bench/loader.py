@@ -71,7 +71,7 @@ def open_views(
         seed=seed,
         workers=setting.threads,
         device=device,
-        decoder_cache="auto" if subject.decoder in KEPT_DECODED else "off",
+        decoder_cache="on" if subject.decoder in KEPT_DECODED else "off",
     )
 
 

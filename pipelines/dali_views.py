@@ -29,7 +29,7 @@ from pipelines.torchvision_views import CHANGED, Failure, undecodable
 from pipelines.transfer import SideStream
 from vicreg_fast.errors import DataError, UsageError
 
-DecoderCache = Literal["auto", "off"]
+DecoderCache = Literal["auto", "on", "off"]
 
 
 def dali_is_importable() -> bool:
@@ -98,7 +98,8 @@ class DaliViews:
             batches_per_step=batches_per_step,
         )
         self._threads = max(1, workers)
-        self._keeps_decoded = decoder_cache == "auto" and decoded_mib(manifest) <= MOST_DECODED_MIB
+        small = device.type == "cuda" and decoded_mib(manifest) <= MOST_DECODED_MIB
+        self._keeps_decoded = decoder_cache == "on" or (decoder_cache == "auto" and small)
         self._decoded: list[Image] | None = None
         self._pipeline: Any = None
         self._fed = self.position

@@ -68,14 +68,16 @@ def make_views(
     `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes
     (torchvision) or threads (DALI), 0 for the cores at most 16; views come on `device`, labels on the
     CPU. An epoch has a multiple of `batches_per_step` batches, so that a step which takes several never spans
-    two epochs. With `decoder_cache` "auto", DALI keeps a set that is small enough decoded in memory
-    (`pipelines.dali_graph.MOST_DECODED_MIB`). Raises UsageError for an unknown augmentation, kind or
-    cache and for DALI where it is not installed, DataError when the set is smaller than a step's batches.
+    two epochs. With `decoder_cache` "on", DALI decodes the set once and keeps it in memory; "auto" does so
+    for a GPU, where the set is small enough (`pipelines.dali_graph.MOST_DECODED_MIB`).
+
+    Raises UsageError for an unknown augmentation, kind or cache and for DALI where it is not installed,
+    DataError when the set is smaller than a step's batches.
     """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"augmentation {augmentation!r}: must be {' or '.join(AUGMENTATIONS)}")
-    if decoder_cache not in ("auto", "off"):
-        raise UsageError(f"decoder_cache {decoder_cache!r}: must be auto or off")
+    if decoder_cache not in ("auto", "on", "off"):
+        raise UsageError(f"decoder_cache {decoder_cache!r}: must be auto, on or off")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {device}: there is no usable CUDA device; use the device cpu")
     name, _ = resolve_pipeline(kind, torch.device(device).type)

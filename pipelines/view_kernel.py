@@ -78,18 +78,14 @@ def _view(sources: str) -> Any:
     @njit(cache=True)
     def view(out_SS3: Any, image_HW3: Any, parameters: Any) -> None:
         """Fills `out_SS3`, (S, S, 3) uint8, with the view of `image_HW3`, (H, W, 3) uint8, that `parameters`,
-        (PARAMETERS,) float64, describe (see Column). All are C-contiguous, and the crop lies within the
-        image: neither is checked."""
+        (PARAMETERS,) float64, describe (see Column). All are C-contiguous, which is not checked. A crop that
+        leaves the image, whose file then changed since it was checked, is moved and cut to lie within it."""
         _ = sources
-        resized_crop(
-            out_SS3,
-            image_HW3,
-            int(parameters[_TOP]),
-            int(parameters[_LEFT]),
-            int(parameters[_HEIGHT]),
-            int(parameters[_WIDTH]),
-            parameters[_FLIP] != 0,
-        )
+        rows, columns = image_HW3.shape[0], image_HW3.shape[1]
+        top, left = min(int(parameters[_TOP]), rows - 1), min(int(parameters[_LEFT]), columns - 1)
+        height = min(int(parameters[_HEIGHT]), rows - top)
+        width = min(int(parameters[_WIDTH]), columns - left)
+        resized_crop(out_SS3, image_HW3, top, left, height, width, parameters[_FLIP] != 0)
         if parameters[_JITTER] != 0:
             for place in range(4):
                 operation = int(parameters[_ORDER + place])

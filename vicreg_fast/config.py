@@ -39,8 +39,9 @@ class Recipe(BaseModel):
     image_size: Annotated[int, Field(ge=8, le=1024)] = 224
     """Side of a view, in pixels."""
     pipeline: Literal["auto", "dali", "torchvision"] = "auto"
-    decoder_cache: Literal["auto", "off"] = "auto"
-    """`auto`: DALI keeps a data set that is small enough decoded in memory."""
+    decoder_cache: Literal["auto", "on", "off"] = "auto"
+    """`on`: DALI decodes the data set once and keeps it in memory; `auto` does so for a GPU, where the set is
+    small enough."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader workers (torchvision) or threads (DALI) a rank; 0 takes the processor's cores, at most 16."""
 

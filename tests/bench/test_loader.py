@@ -272,8 +272,8 @@ def test_loaders_are_chosen_by_pipeline_and_decoder() -> None:
     chosen = choose_loaders(("torchvision-v2", BASELINE), ("pil", "pil-draft"), on_gpu=False)
     assert names(chosen) == [BASELINE, f"{BASELINE}+pil-draft", "torchvision-v2+pil"]
     assert "enlarged" in chosen[1].differs[-1]
-    gpu = choose_loaders(("dali",), ("dali-mixed",), on_gpu=True)
-    assert names(gpu) == ["dali+dali-mixed"]
+    gpu = choose_loaders(("dali",), ("dali-mixed-cache",), on_gpu=True)
+    assert names(gpu) == ["dali+dali-mixed-cache"]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from pipelines.factory import make_views
 from pipelines.image_check import decode_rgb
 from pipelines.manifest import Manifest, load_manifest
 from pipelines.sampling import sample_generator
-from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.spec import AUGMENTATIONS
 from pipelines.torchvision_views import render_view
+from pipelines.view_parameters import ViewParameters
 
 SIDE = 96
 WHOLE = ViewParameters(crop=(0, 0, 150, 200), flip=False, jitter=None, gray=False, sigma=None, solarize=False)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipelines.dali_fixed import render_fixed
 from pipelines.resize_kernel import ROWS, resized_crop
-from pipelines.spec import ViewParameters
+from pipelines.view_parameters import ViewParameters
 
 
 def picture(height: int, width: int, seed: int = 0, contrast: int = 128) -> np.ndarray:
