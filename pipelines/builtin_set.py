@@ -27,10 +27,12 @@ from vicreg_fast.errors import DataError
 SHAPES = ("disc", "star")
 TEXTURES = ("plain", "striped", "checked", "dotted", "ringed")
 CLASSES = tuple(f"{texture}-{shape}" for shape in SHAPES for texture in TEXTURES)
+TIPS = 8
+"""Of the star: so many that a crop which shows some of its outline shows one."""
 JPEG_QUALITY = 90
 MOST_SIDE = 8192
 """Pixels of the longer side."""
-VERSION = 1
+VERSION = 2
 """Raised when the drawing changes, so that a cached set of an older drawing is not taken for this one."""
 
 Array = npt.NDArray[np.float32]
@@ -118,8 +120,9 @@ def _signed_distance(shape: str, u: Array, v: Array) -> Array:
     if shape == "disc":
         return np.hypot(u, v) - np.float32(0.85)
     angle = np.arctan2(v, u)
-    folded = np.abs((angle / (2 * math.pi / 5) + 0.5) % 1 - 0.5) * 2  # 0 at a tip of the star, 1 between two
-    return np.asarray(np.hypot(u, v) - (1.1 - 0.65 * folded), dtype=np.float32)
+    # 0 at a tip of the star, 1 between two
+    folded = np.abs((angle / (2 * math.pi / TIPS) + 0.5) % 1 - 0.5) * 2
+    return np.asarray(np.hypot(u, v) - (1.1 - 0.5 * folded), dtype=np.float32)
 
 
 def make_builtin_set(

@@ -165,7 +165,7 @@ def test_the_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("VICREG_FAST_CACHE", str(tmp_path / "elsewhere"))
     assert cache_folder() == tmp_path / "elsewhere"
     root = builtin_set(train=2, test=1, size=(16, 18), seed=4)
-    assert root == tmp_path / "elsewhere" / "builtin-v1-2-1-16x18-seed4"
+    assert root == tmp_path / "elsewhere" / "builtin-v2-2-1-16x18-seed4"
     assert json.loads((root / "set.json").read_text())["size"] == [16, 18]
     monkeypatch.delenv("VICREG_FAST_CACHE")
     assert cache_folder().name == "vicreg-fast"
