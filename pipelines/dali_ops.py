@@ -2,6 +2,8 @@
 
 It imports DALI: import it inside functions.
 
+On a CPU a view is one operator, compiled (`pipelines.view_kernel`), and this is about a GPU.
+
 Colour. Brightness, contrast around the grey mean, and saturation keep or scale the luma alike, so as linear
 maps they commute: torchvision's random order of them differs only by where it clips and rounds. So the jitter
 is two operators and not four, a tone (brightness and contrast) and a colour (saturation and hue, one 3×3
@@ -15,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.dali_filters import box_blurred, colour_transformed
 from pipelines.dali_modules import Node, constant, dali_math, fn, types
 from pipelines.spec import ViewParameters, ViewSpec
 
@@ -110,35 +111,31 @@ def fixed_nodes(parameters: list[ViewParameters]) -> ViewNodes:
 def render_view(image: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) -> Node:
     """(S, S, 3) uint8 of a decoded RGB image (H, W, 3). Needs a pipeline with enable_conditionals.
 
-    Crop, flip and resize are one operator. On a GPU it reads a pixel or two beyond the crop, where Pillow
-    stops at the crop's edge.
+    On a CPU all is one operator. On a GPU crop, flip and resize are one, which reads a pixel or two beyond
+    the crop, where Pillow stops at the crop's edge.
     """
-    if on_gpu:
-        view = fn.resize(
-            image,
-            roi_start=nodes.roi_start,
-            roi_end=nodes.roi_end,
-            size=[image_size, image_size],
-            interp_type=types.INTERP_CUBIC,
-            antialias=True,
-        )
-    else:
+    if not on_gpu:
         # not at the top: only a CPU needs Numba
-        from pipelines.dali_resize import resize_on_cpu
+        from pipelines.dali_view_kernel import view_on_cpu
 
-        view = resize_on_cpu(image, nodes.roi_start, nodes.roi_end, image_size)
+        return view_on_cpu(image, _vector(nodes), image_size)
+    view = fn.resize(
+        image,
+        roi_start=nodes.roi_start,
+        roi_end=nodes.roi_end,
+        size=[image_size, image_size],
+        interp_type=types.INTERP_CUBIC,
+        antialias=True,
+    )
     if nodes.jitter:
         if nodes.colour_first:
-            view = tone(colour(view, nodes, image_size, on_gpu), nodes, on_gpu)
+            view = tone(colour(view, nodes), nodes)
         else:
-            view = colour(tone(view, nodes, on_gpu), nodes, image_size, on_gpu)
+            view = colour(tone(view, nodes), nodes)
     if nodes.gray:
         view = fn.color_space_conversion(_luma(view), image_type=types.GRAY, output_type=types.RGB)
     if nodes.blur:
-        if on_gpu:
-            view = gaussian_blurred(view, nodes.sigma)
-        else:
-            view = box_blurred(view, nodes.sigma, nodes.sigma_most)
+        view = gaussian_blurred(view, nodes.sigma)
     if nodes.solarize:
         # min(x, 255 − x); on bytes, the complement is an exclusive or, and far cheaper than a subtraction in
         # int32
@@ -146,27 +143,22 @@ def render_view(image: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) ->
     return view
 
 
-def tone(view: Node, nodes: ViewNodes, on_gpu: bool) -> Node:
+def tone(view: Node, nodes: ViewNodes) -> Node:
     """Brightness and contrast: b·(m + c·(x − m)), m the mean luma."""
     mean = fn.reductions.mean(_luma(view), axes=[0, 1, 2])
-    if on_gpu:  # an operator's arguments live on the CPU, and fetching the mean would stall the device
-        gain, offset = nodes.brightness * nodes.contrast, nodes.brightness * (1.0 - nodes.contrast)
-        return fn.cast(view * gain.gpu() + mean * offset.gpu(), dtype=types.UINT8)
-    return fn.brightness_contrast(
-        view, brightness=nodes.brightness, contrast=nodes.contrast, contrast_center=mean
-    )
+    # an operator's arguments live on the CPU, and fetching the mean would stall the device
+    gain, offset = nodes.brightness * nodes.contrast, nodes.brightness * (1.0 - nodes.contrast)
+    return fn.cast(view * gain.gpu() + mean * offset.gpu(), dtype=types.UINT8)
 
 
-def colour(view: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) -> Node:
+def colour(view: Node, nodes: ViewNodes) -> Node:
     """Saturation, then hue, as one matrix."""
     angle = nodes.hue * (2 * np.pi)
     cosine, sine = dali_math.cos(angle), dali_math.sin(angle)
     hue = constant(_IDENTITY - _AXIS) * cosine + constant(_TURN) * sine + constant(_AXIS)
     # hue · (s·I + (1 − s)·luma), and turning the hue of a grey changes nothing
     matrix = hue * nodes.saturation + constant(_DESATURATE) * (1.0 - nodes.saturation)
-    if on_gpu:
-        return fn.coord_transform(view, M=matrix, dtype=types.UINT8)
-    return colour_transformed(view, matrix, image_size)
+    return fn.coord_transform(view, M=matrix, dtype=types.UINT8)
 
 
 def gaussian_blurred(view: Node, sigma: Node) -> Node:
@@ -175,6 +167,20 @@ def gaussian_blurred(view: Node, sigma: Node) -> Node:
     for the same agreement."""
     radius = dali_math.ceil(1.5 * (dali_math.sqrt(4.0 * sigma * sigma + 1.0) - 1.0))
     return fn.gaussian_blur(view, sigma=sigma, window_size=fn.cast(2.0 * radius + 1.0, dtype=types.INT32))
+
+
+def _vector(nodes: ViewNodes) -> Node:
+    """The parameters as the kernel takes them: see `pipelines.view_parameters.Column`."""
+    y, x = ([nodes.roi_start[axis], nodes.roi_end[axis]] for axis in (0, 1))
+    left = dali_math.min(*x)
+    later = fn.cast(nodes.colour_first, dtype=types.FLOAT) * 2.0
+    numbers = [
+        *(y[0], left, y[1] - y[0], dali_math.max(*x) - left, x[1] < x[0], nodes.jitter),
+        *(later, later + 1.0, 2.0 - later, 3.0 - later),
+        *(nodes.brightness, nodes.contrast, nodes.saturation, nodes.hue),
+        *(nodes.gray, fn.cast(nodes.blur, dtype=types.FLOAT) * nodes.sigma, nodes.solarize),
+    ]
+    return fn.stack(*(fn.cast(number, dtype=types.FLOAT64) for number in numbers))
 
 
 def _luma(view: Node) -> Node:
