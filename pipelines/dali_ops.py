@@ -128,7 +128,7 @@ def render_view(image: Node, nodes: ViewNodes, image_size: int, on_gpu: bool) ->
         antialias=True,
     )
     if nodes.jitter:
-        if nodes.colour_first:
+        if nodes.colour_first:  # noqa: SIM108 -- DALI makes branches of statements
             view = tone(colour(view, nodes), nodes)
         else:
             view = colour(tone(view, nodes), nodes)
