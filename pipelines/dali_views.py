@@ -217,8 +217,8 @@ class DaliViews:
             path = Path(self.manifest.path(index))
             try:
                 image = decode_rgb(str(path))
-            except READ_ERRORS as reason:
-                return undecodable(Failure.of(str(path), reason))
+            except READ_ERRORS as problem:
+                return undecodable(Failure.of(str(path), problem))
             if image.size != (self.manifest.widths[index], self.manifest.heights[index]):
                 return undecodable(Failure(str(path), CHANGED))
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -43,7 +43,7 @@ def batch_indices(position: Position, images: int) -> list[int]:
     global batch."""
     first = (position.step * position.world_size + position.rank) * position.batch_size
     order = epoch_order(images, position.seed, position.epoch)
-    return order[first : first + position.batch_size].tolist()  # type: ignore[no-any-return]
+    return order[first : first + position.batch_size].tolist()
 
 
 def view_vectors(
@@ -71,7 +71,7 @@ def image_uniforms(seed: int, epoch: int, indices: Sequence[int], count: int) ->
     state = bits.state
     raw = np.empty((len(indices), count), dtype=np.uint64)
     for place, index in enumerate(indices):
-        state["state"]["counter"][:] = (0, index, 0, 0)  # type: ignore[call-overload, index]
+        state["state"]["counter"][:] = (0, index, 0, 0)
         bits.state = state
         raw[place] = bits.random_raw(count)
-    return (raw >> np.uint64(11)) * 2.0**-53
+    return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53

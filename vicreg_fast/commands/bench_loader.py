@@ -74,7 +74,8 @@ def _seconds(least: float) -> Callable[[click.Context, click.Parameter, float], 
     type=_Names(),
     metavar="NAME,...",
     help="Any of pil, pil-draft, torchvision-io, dali-cpu, dali-cpu-cache, and on a GPU dali-mixed, "
-    "dali-mixed-cache; each pipeline is measured with all of these that it supports.  [default: each pipeline's own]",
+    "dali-mixed-cache; each pipeline is measured with all of these that it supports.  "
+    "[default: each pipeline's own]",
 )
 @click.option(
     "--threads",
