@@ -22,6 +22,7 @@ CHANGES = {
     "fused_loss": "the loss in closed form",
     "foreach": "the optimiser in foreach or fused kernels",
     "parallel_views": "on a CPU both views at once, each on half of the threads",
+    "keep_memory": "on a CPU the process keeps the memory that it frees",
     "capture": "the step in one CUDA graph",
     "compile": "the network through torch.compile, its two views one after the other",
     "apex": "SGD by NVIDIA apex's FusedSGD, in place of the recipe's optimiser",
@@ -32,7 +33,9 @@ BASES: dict[str, frozenset[str]] = {
     "plain": frozenset(),
     "baseline": frozenset(),
     "tuned": frozenset({"amp", "channels_last", "foreach", "compile"}),
-    "fast": frozenset({"amp", "channels_last", "dali", "fused_loss", "foreach", "parallel_views", "capture"}),
+    "fast": frozenset(
+        {"amp", "channels_last", "dali", "fused_loss", "foreach", "parallel_views", "keep_memory", "capture"}
+    ),
 }
 """What a scenario is made of, before what this machine cannot do is left out."""
 

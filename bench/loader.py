@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from bench.loader_kinds import BASELINE
+from bench.loader_kinds import BASELINE, KEPT_DECODED
 from bench.loader_record import LoaderRate, LoaderSubject
 from bench.rival_loader import RivalViews, stock_views
 from bench.rival_loader_v2 import v2_views
@@ -71,7 +71,7 @@ def open_views(
         seed=seed,
         workers=setting.threads,
         device=device,
-        decoder_cache="off" if subject.decoder == "dali-mixed" else "auto",
+        decoder_cache="auto" if subject.decoder in KEPT_DECODED else "off",
     )
 
 

@@ -21,9 +21,10 @@ from bench.rival_loader import open_image
 from bench.rival_loader_v2 import open_tensor, render_tensor
 from pipelines.image_check import decode_rgb
 from pipelines.manifest import Manifest
-from pipelines.sampling import sample_generator
-from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.sampling import view_vectors
+from pipelines.spec import AUGMENTATIONS
 from pipelines.torchvision_views import render_view
+from pipelines.view_parameters import ViewParameters
 
 MOST_IMAGES = 16
 GRID = 8
@@ -92,14 +93,13 @@ def measure_fidelity(
 
 
 def _jobs(manifest: Manifest, augmentation: str) -> list[_Job]:
-    specs = AUGMENTATIONS[augmentation]
     count = min(MOST_IMAGES, len(manifest))
     chosen = [round(number * (len(manifest) - 1) / max(1, count - 1)) for number in range(count)]
     jobs = []
     for index in chosen:
         size = manifest.heights[index], manifest.widths[index]
-        generator = sample_generator(0, 0, index)
-        whole = [spec.sample(generator, *size) for spec in specs]
+        drawn = view_vectors(augmentation, 0, 0, [index], [size[0]], [size[1]])
+        whole = [ViewParameters.of(vector) for (vector,) in drawn]
         still = ViewParameters(
             crop=whole[0].crop, flip=False, jitter=None, gray=False, sigma=None, solarize=False
         )

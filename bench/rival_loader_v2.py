@@ -21,7 +21,8 @@ from torchvision.transforms.v2 import functional as F
 from bench.rival_loader import RivalViews
 from pipelines.image_check import decode_rgb
 from pipelines.manifest import Manifest
-from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.spec import AUGMENTATIONS, UNIFORMS
+from pipelines.view_parameters import ViewParameters
 
 TensorDecoder = Literal["torchvision-io", "pil"]
 
@@ -72,13 +73,24 @@ class _Images(Dataset[tuple[Tensor, Tensor, int]]):
         self.decoder = decoder
         self.specs = AUGMENTATIONS[augmentation]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        image = open_tensor(self.manifest.path(index), self.decoder)
-        height, width = image.shape[-2:]
-        view_1, view_2 = (
-            render_tensor(image, spec.sample(torch.default_generator, height, width), self.image_size)
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, int]]:
+        """Of a whole batch: drawing parameters one image at a time would count against this loader."""
+        heights = [self.manifest.heights[index] for index in indices]
+        widths = [self.manifest.widths[index] for index in indices]
+        drawn_1, drawn_2 = (
+            spec.sample(torch.rand(len(indices), UNIFORMS, dtype=torch.float64).numpy(), heights, widths)
             for spec in self.specs
         )
+        return [
+            self._rendered(index, ViewParameters.of(first), ViewParameters.of(second))
+            for index, first, second in zip(indices, drawn_1, drawn_2, strict=True)
+        ]
+
+    def _rendered(
+        self, index: int, first: ViewParameters, second: ViewParameters
+    ) -> tuple[Tensor, Tensor, int]:
+        image = open_tensor(self.manifest.path(index), self.decoder)
+        view_1, view_2 = (render_tensor(image, each, self.image_size) for each in (first, second))
         return view_1, view_2, self.manifest.labels[index]
 
 

@@ -24,6 +24,7 @@ from pipelines.factory import default_workers, resolve_pipeline
 from vicreg_fast.config import Recipe
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegTerms, plan_loss
+from vicreg_fast.training.allocator import keep_obstacle
 from vicreg_fast.training.apex import find_apex
 from vicreg_fast.training.optimizers import build_optimizer
 from vicreg_fast.training.parallel_views import parallel_obstacle
@@ -81,6 +82,7 @@ def build_scenario(name: str, recipe: Recipe, device: torch.device) -> Built:
         channels_last="channels_last" in changes,
         compile="compile" in changes,
         parallel_views="auto" if "parallel_views" in changes else "off",
+        keep_memory="auto" if "keep_memory" in changes else "off",
         # A scenario that cannot be captured is to fail, rather than be measured under its name.
         capture="on" if "capture" in changes else "off",
     )
@@ -128,6 +130,8 @@ def find_obstacles(changes: Collection[str], recipe: Recipe, device: torch.devic
         obstacles["capture"] = "the recipe has capture = 'off'"
     if (reason := parallel_obstacle(device)) is not None:
         obstacles["parallel_views"] = reason
+    if (reason := keep_obstacle(device)) is not None:
+        obstacles["keep_memory"] = reason
     if (reason := compiler_obstacle(device.type)) is not None:
         obstacles["compile"] = reason
     if (reason := _apex_obstacle(on_gpu)) is not None:

@@ -1,15 +1,19 @@
 """Views by DALI's operators with every random choice made: what the back ends are compared by."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from pipelines.dali_graph import encoded_path
 from pipelines.dali_views import require_dali
-from pipelines.spec import ViewParameters
+from pipelines.spec import ViewSpec
+from pipelines.view_parameters import ViewParameters
+
+ANYTHING = ViewSpec(blur=0.5, solarize=0.5)
+"""A specification that never rules an operation out."""
 
 
 def render_fixed(
@@ -26,8 +30,7 @@ def render_files(
 ) -> torch.Tensor:
     """The same of n image files, which DALI decodes: (n, S, S, 3) uint8 on the CPU, made on `device` by the
     operators that the pipeline has there."""
-    contents = [np.frombuffer(Path(path).read_bytes(), dtype=np.uint8) for path in paths]
-    return _rendered(contents, parameters, image_size, device, encoded=True)
+    return _rendered([encoded_path(path) for path in paths], parameters, image_size, device, encoded=True)
 
 
 def _rendered(
@@ -42,23 +45,29 @@ def _rendered(
     from nvidia.dali import pipeline_def
     from nvidia.dali.plugin.pytorch import feed_ndarray
 
-    from pipelines.dali_graph import decoded
-    from pipelines.dali_ops import fixed_nodes, fn, render_view
+    from pipelines.dali_graph import decode
+    from pipelines.dali_ops import fn, render_view
 
     on_gpu = device.type == "cuda"
+    vectors = np.stack([each.vector() for each in parameters])
 
     @pipeline_def
     def graph() -> Any:
-        source = fn.external_source(source=lambda: sources, batch=True, layout=None if encoded else "HWC")
-        image = decoded(source, on_gpu, cache_mib=0) if encoded else source
-        return render_view(image, fixed_nodes(parameters), image_size, on_gpu)
+        source, vector = fn.external_source(
+            source=lambda: (sources, vectors),
+            num_outputs=2,
+            batch=True,
+            layout=None if encoded else ["HWC", ""],
+        )
+        image = decode(source, device) if encoded else source
+        return render_view(image, vector, ANYTHING, image_size, on_gpu)
 
     pipeline = graph(
         batch_size=len(sources),
         num_threads=1,
         device_id=(device.index or 0) if on_gpu else None,
         exec_dynamic=True,
-        enable_conditionals=True,
+        enable_conditionals=on_gpu,
     )
     pipeline.build()
     (output,) = pipeline.run()

@@ -1,112 +1,132 @@
-"""The DALI pipeline of two random views: its reader, its decoder and its seeds."""
+"""The DALI pipelines: of two views, and of decoded images alone.
 
+Which image comes when and what happens to it is fed in, a batch at a time: DALI draws nothing and remembers
+nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
 from pipelines.manifest import Manifest
-from pipelines.position import Position
-from pipelines.sampling import derived_seed, epoch_order
-from pipelines.spec import AUGMENTATIONS
+from pipelines.spec import ViewSpec
 
 PREFETCH = 2
 """Batches made ahead."""
 HW_DECODER_LOAD = 0.65
 """Share of the JPEGs for a GPU's dedicated decoder, where it has one; the rest goes to its other cores."""
-MOST_CACHE_MIB = 4096
-"""The largest data set, decoded, that is kept in a GPU's memory: a twentieth of one of 80 GB. CIFAR takes 147
-MiB, Tiny ImageNet 1,172, STL-10 without its test images 2,769; ImageNet is over a hundred times larger."""
-CACHE_ROOM_MIB = 1
-FIRST_ORDER = -1
-"""In place of an epoch, when deriving the seed of the reader's first order; the numbers below it are for
-streams that began later."""
+MOST_DECODED_MIB = 1536
+"""The largest set that each rank keeps decoded in its memory, at three bytes a pixel: CIFAR takes 147 MiB,
+Tiny ImageNet 1,172, and ImageNet is over a hundred times larger."""
+DECODE_BATCH = 256
 
-
-def decoder_cache_mib(manifest: Manifest) -> int:
-    """MiB that hold every image of the set decoded to RGB bytes, or 0 when that is more than MOST_CACHE_MIB.
-
-    Exact but for the room: the manifest knows every image's size, and DALI packs them without gaps.
-    """
-    decoded = sum(3 * height * width for height, width in zip(manifest.heights, manifest.widths, strict=True))
-    mib = -(-decoded // 2**20) + CACHE_ROOM_MIB
-    return mib if mib <= MOST_CACHE_MIB else 0
+Image = np.ndarray[Any, np.dtype[np.uint8]]
+Feed = Callable[[], tuple[list[Image], Any, Any]]
+"""A batch each time: its images, decoded (H, W, 3) or encoded as `encoded_path` has them, and the vectors of
+both views, (n, PARAMETERS) float64."""
 
 
 def views_pipeline(
+    feed: Feed,
     *,
-    manifest: Manifest,
-    position: Position,
+    specs: Sequence[ViewSpec],
+    image_size: int,
+    batch_size: int,
     threads: int,
     device: torch.device,
-    cache_mib: int,
-    checkpoint: bytes | None,
+    decoded: bool,
 ) -> Any:
-    """The nvidia.dali.Pipeline of two views, (n, S, S, 3) uint8 each, and int32 labels on the CPU; not yet
-    built, for that takes the device.
-
-    `cache_mib` is the decoder's cache on a GPU, 0 for none; `checkpoint` is DALI's own, of the same graph.
-    """
+    """The nvidia.dali.Pipeline of two views, (n, S, S, 3) uint8 each; not yet built, for that takes the
+    device. `decoded` says which of the two `feed` gives."""
     from nvidia.dali import pipeline_def
 
-    from pipelines.dali_ops import fn, random_nodes, render_view
+    from pipelines.dali_ops import fn, render_view
 
     on_gpu = device.type == "cuda"
-    specs = AUGMENTATIONS[position.augmentation]
-    began = position.began_at_epoch
-    order = epoch_order(len(manifest), position.seed, FIRST_ORDER - began).tolist()
-    # by global rank: a seed by local device repeats the random numbers on every node
-    seeds = (position.seed, position.rank) if began == 0 else (position.seed, position.rank, began)
 
     @pipeline_def
     def graph() -> Any:
-        encoded, label = fn.readers.file(
-            files=[manifest.path(index) for index in order],
-            labels=[manifest.labels[index] for index in order],
-            shard_id=position.rank,
-            num_shards=position.world_size,
-            shuffle_after_epoch=True,
-            pad_last_batch=True,
-            name="reader",
+        source, *vectors = fn.external_source(
+            source=feed, num_outputs=3, batch=True, layout=["HWC", "", ""] if decoded else None
         )
-        image = decoded(encoded, on_gpu, cache_mib)
-        shape = fn.peek_image_shape(encoded, adjust_orientation=False)
-        views = [render_view(image, random_nodes(spec, shape), position.image_size, on_gpu) for spec in specs]
-        return *views, label
+        image = (source.gpu() if on_gpu else source) if decoded else decode(source, device)
+        return tuple(
+            render_view(image, vectors[place], spec, image_size, on_gpu) for place, spec in enumerate(specs)
+        )
 
     return graph(
-        batch_size=position.batch_size,
+        batch_size=batch_size,
         num_threads=threads,
         device_id=(device.index or 0) if on_gpu else None,
-        seed=derived_seed(*seeds) % 2**31,
         prefetch_queue_depth=PREFETCH,
         exec_dynamic=True,
-        enable_conditionals=True,
-        enable_checkpointing=True,
-        checkpoint=checkpoint,
+        enable_conditionals=on_gpu,
     )
 
 
-def decoded(encoded: Any, on_gpu: bool, cache_mib: int) -> Any:
-    """The RGB image of an encoded one, as nodes.
+def encoded_path(path: str) -> Image:
+    """A path as `decode` takes it."""
+    return np.frombuffer(path.encode(), dtype=np.uint8)
+
+
+def decode(path: Any, device: torch.device) -> Any:
+    """The RGB image of an encoded path, as nodes.
 
     No orientation from EXIF, as in the official code. No decoding of a region on the GPU: reported to crash.
     """
     from pipelines.dali_modules import fn, types
 
+    decoder: dict[str, Any] = {"device": "cpu"}
+    if device.type == "cuda":
+        decoder = {"device": "mixed", "hw_decoder_load": HW_DECODER_LOAD}
     return fn.decoders.image(
-        encoded,
-        output_type=types.RGB,
-        adjust_orientation=False,
-        **(_gpu_decoder(cache_mib) if on_gpu else {"device": "cpu"}),
+        fn.io.file.read(path), output_type=types.RGB, adjust_orientation=False, **decoder
     )
 
 
-def _gpu_decoder(cache_mib: int) -> dict[str, Any]:
-    decoder = {"device": "mixed", "hw_decoder_load": HW_DECODER_LOAD}
-    if cache_mib:
-        # `threshold` keeps images as they come; `largest` would watch an epoch first
-        decoder |= {"cache_size": cache_mib, "cache_type": "threshold", "cache_threshold": 0}
-    return decoder
+def decoded_mib(manifest: Manifest) -> float:
+    """MiB of every image of the set decoded to RGB bytes."""
+    return sum(_decoded_bytes(manifest)) / 2**20
 
 
-__all__ = ["MOST_CACHE_MIB", "decoded", "decoder_cache_mib", "views_pipeline"]
+def decode_set(manifest: Manifest, threads: int) -> list[Image]:
+    """Every image, (H, W, 3) uint8, in one piece of memory. Raises RuntimeError, DALI's own, where a file
+    cannot be decoded or no longer has the size that the manifest says."""
+    from nvidia.dali import pipeline_def
+
+    from pipelines.dali_modules import fn
+
+    @pipeline_def
+    def graph() -> Any:
+        return decode(fn.external_source(name="path"), torch.device("cpu"))
+
+    ends = list(accumulate(_decoded_bytes(manifest), initial=0))
+    whole = np.empty(ends[-1], dtype=np.uint8)
+    images = [
+        whole[begin:end].reshape(height, width, 3)
+        for (begin, end), height, width in zip(pairwise(ends), manifest.heights, manifest.widths, strict=True)
+    ]
+    pipeline = graph(
+        batch_size=DECODE_BATCH,
+        num_threads=threads,
+        device_id=None,
+        exec_dynamic=True,
+        prefetch_queue_depth=1,
+    )
+    pipeline.build()
+    for first in range(0, len(manifest), DECODE_BATCH):
+        indices = range(first, min(first + DECODE_BATCH, len(manifest)))
+        (output,) = pipeline.run(path=[encoded_path(manifest.path(index)) for index in indices])
+        for place, index in enumerate(indices):
+            pixels = np.asarray(output[place])
+            if pixels.shape != images[index].shape:
+                raise RuntimeError(f"{manifest.path(index)} has another size than when it was checked")
+            images[index][...] = pixels
+    return images
+
+
+def _decoded_bytes(manifest: Manifest) -> list[int]:
+    return [3 * height * width for height, width in zip(manifest.heights, manifest.widths, strict=True)]

@@ -1,9 +1,7 @@
 """Views by NVIDIA DALI: on the CPU alone, or decoded by a GPU's own decoder with all else on the GPU.
 
-The order of the images is a global shuffle: the reader gets the files in an order drawn from the seed, and
-shuffles the whole list anew after every epoch, alike on every rank. Its epochs are padded to whole batches;
-the padded batch is run and dropped, so every rank has the same number of steps. DALI draws the augmentation's
-random numbers, and its checkpoint restores them.
+DALI is fed: the position says which images come and with which parameters, so DALI keeps no state of a run,
+and a run resumes under any version of it.
 """
 
 import importlib.util
@@ -11,17 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from pipelines.contract import BatchContract, ViewBatch
-from pipelines.dali_graph import decoder_cache_mib, views_pipeline
+from pipelines.dali_graph import (
+    MOST_DECODED_MIB,
+    Image,
+    decode_set,
+    decoded_mib,
+    encoded_path,
+    views_pipeline,
+)
+from pipelines.image_check import READ_ERRORS, decode_rgb
 from pipelines.manifest import Manifest
 from pipelines.position import Position
-from pipelines.sampling import batches_in_epoch
-from pipelines.torchvision_views import Failure, undecodable
+from pipelines.sampling import batch_indices, batches_in_epoch, view_vectors
+from pipelines.spec import AUGMENTATIONS
+from pipelines.torchvision_views import CHANGED, Failure, undecodable
 from pipelines.transfer import SideStream
-from vicreg_fast.errors import CheckpointError, DataError, UsageError
+from vicreg_fast.errors import DataError, UsageError
 
 DecoderCache = Literal["auto", "off"]
 
@@ -41,7 +47,7 @@ def require_dali(device_type: str) -> None:
         import nvidia.dali  # noqa: F401
 
         if device_type == "cpu":
-            name = "Numba, which DALI's views on a CPU are resized by,"
+            name = "Numba, which compiles the views on a CPU,"
             import numba  # noqa: F401
     except ImportError as error:
         raise UsageError(
@@ -91,14 +97,12 @@ class DaliViews:
             world_size=world_size,
             batches_per_step=batches_per_step,
         )
-        longest_shard = -(-len(manifest) // world_size)
-        self._padded_batches = -(-longest_shard // batch_size) - self.batches_per_epoch
         self._threads = max(1, workers)
-        self._checkpoint: bytes | None = None
+        self._keeps_decoded = decoder_cache == "auto" and decoded_mib(manifest) <= MOST_DECODED_MIB
+        self._decoded: list[Image] | None = None
         self._pipeline: Any = None
-        on_gpu = device.type == "cuda"
-        self._cache_mib = decoder_cache_mib(manifest) if on_gpu and decoder_cache == "auto" else 0
-        self._side = SideStream(device) if on_gpu else None
+        self._fed = self.position
+        self._side = SideStream(device) if device.type == "cuda" else None
         self._closed = False
 
     def __iter__(self) -> Iterator[ViewBatch]:
@@ -111,9 +115,6 @@ class DaliViews:
         try:
             if self._pipeline is None:
                 self._pipeline = self._started()
-            if self.position.step == 0 and self.position.epoch > self.position.began_at_epoch:
-                for _ in range(self._padded_batches):
-                    self._drop_batch()
             batch = self._take_batch()
         except RuntimeError as error:
             self._pipeline = None  # DALI's own word: no longer valid
@@ -122,21 +123,40 @@ class DaliViews:
         return batch
 
     def _started(self) -> Any:
+        if self._keeps_decoded and self._decoded is None:
+            self._decoded = decode_set(self.manifest, self._threads)
+        self._fed = self.position
         pipeline = views_pipeline(
-            manifest=self.manifest,
-            position=self.position,
+            self._feed,
+            specs=AUGMENTATIONS[self.position.augmentation],
+            image_size=self.contract.image_size,
+            batch_size=self.contract.batch_size,
             threads=self._threads,
             device=self.contract.device,
-            cache_mib=self._cache_mib,
-            checkpoint=self._checkpoint,
+            decoded=self._decoded is not None,
         )
         pipeline.build()
         pipeline.schedule_run()
         return pipeline
 
-    def _drop_batch(self) -> None:
-        self._share_outputs()
-        self._release()
+    def _feed(self) -> tuple[list[Image], Any, Any]:
+        """What DALI makes its next batch of; it asks ahead."""
+        position, manifest = self._fed, self.manifest
+        indices = batch_indices(position, len(manifest))
+        if self._decoded is not None:
+            images = [self._decoded[index] for index in indices]
+        else:
+            images = [encoded_path(manifest.path(index)) for index in indices]
+        vector_1, vector_2 = view_vectors(
+            position.augmentation,
+            position.seed,
+            position.epoch,
+            indices,
+            [manifest.heights[index] for index in indices],
+            [manifest.widths[index] for index in indices],
+        )
+        self._fed = position.after_batch(self.batches_per_epoch)
+        return images, vector_1, vector_2
 
     def _take_batch(self) -> ViewBatch:
         outputs = self._share_outputs()
@@ -144,8 +164,8 @@ class DaliViews:
             batch = self._copied(outputs)
         else:
             batch = self._side.handed_over(self._side.started(lambda: self._copied(outputs)))
-        self._checkpoint = None
-        self._release()
+        self._pipeline.release_outputs()
+        self._pipeline.schedule_run()
         return batch
 
     def _share_outputs(self) -> Any:
@@ -155,13 +175,10 @@ class DaliViews:
             return self._pipeline.share_outputs()
         return self._pipeline.share_outputs(cuda_stream=self._side.stream)
 
-    def _release(self) -> None:
-        self._pipeline.release_outputs()
-        self._pipeline.schedule_run()
-
     def _copied(self, outputs: Any) -> ViewBatch:
-        view_1, view_2, label = outputs
-        labels = torch.from_numpy(np.array(label.as_array())).reshape(-1).to(torch.int64)
+        view_1, view_2 = outputs
+        indices = batch_indices(self.position, len(self.manifest))
+        labels = torch.tensor([self.manifest.labels[index] for index in indices], dtype=torch.int64)
         return ViewBatch(self._copied_view(view_1), self._copied_view(view_2), labels)
 
     def _copied_view(self, output: Any) -> torch.Tensor:
@@ -177,66 +194,38 @@ class DaliViews:
         return view.permute(0, 3, 1, 2)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, and DALI's checkpoint as a uint8 tensor, which is empty at the very start."""
-        if self._pipeline is not None and self._checkpoint is None:
-            self._checkpoint = self._pipeline.checkpoint()
-        held = np.frombuffer(self._checkpoint or b"", dtype=np.uint8).copy()
-        return {**self.position.state_dict(), "checkpoint": torch.from_numpy(held), "dali": _dali_version()}
+        """The position; see `pipelines.position.Position`."""
+        return self.position.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set,
-        run or DALI.
-
-        DALI's checkpoint is of one shard of its ranks. So where their number changes the graph is built
-        without it, with an order and random numbers that belong to the epoch it begins at.
-        """
-        position = self.position.restored(state)
-        held = None if self.position.redistributes(state) else _dali_checkpoint(state, position)
-        self._stop()
-        self.position = position
-        self._checkpoint = held
+        """Goes to that position. Raises CheckpointError when the state is of another pipeline, data set or
+        run."""
+        self.position = self.position.restored(state)
+        self._pipeline = None
 
     def close(self) -> None:
         """Ends DALI's threads and frees its memory."""
-        self._stop()
+        self._pipeline = self._decoded = None
         self._closed = True
 
-    def _stop(self) -> None:
-        self._pipeline = None
-
     def _explained(self, error: RuntimeError) -> DataError:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        for index in range(len(self.manifest)):
-            # DALI does not say which file: most likely one that changed since it was checked
+        """DALI does not say which file: those that it was decoding are looked at again."""
+        whole = self._keeps_decoded and self._decoded is None
+        count = len(self.manifest)
+        for index in range(count) if whole else batch_indices(self.position, count):
             path = Path(self.manifest.path(index))
-            if not path.is_file() or path.stat().st_size != self.manifest.file_bytes[index]:
-                return undecodable(Failure(str(path), "changed since it was checked"))
+            try:
+                image = decode_rgb(str(path))
+            except READ_ERRORS as reason:
+                return undecodable(Failure.of(str(path), reason))
+            if image.size != (self.manifest.widths[index], self.manifest.heights[index]):
+                return undecodable(Failure(str(path), CHANGED))
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in lines if not line.startswith("Critical error")), "no reason given")
         return DataError(
             f"{self.manifest.root}: DALI stopped ({reason[:160]}); `vicreg-fast data check` finds damaged "
             "files, and --pipeline torchvision runs without DALI"
         )
-
-
-def _dali_checkpoint(state: dict[str, Any], position: Position) -> bytes | None:
-    """None at the very start of a stream. Raises CheckpointError when this DALI cannot go on from it."""
-    checkpoint = state.get("checkpoint")
-    at_start = (position.epoch, position.step) == (position.began_at_epoch, 0)
-    usable = isinstance(checkpoint, torch.Tensor) and checkpoint.dtype == torch.uint8
-    if checkpoint is None or not usable or not (checkpoint.numel() or at_start):
-        raise CheckpointError("loader state: DALI's checkpoint is missing; start the run anew")
-    if state.get("dali") != _dali_version():
-        raise CheckpointError(
-            f"loader state: DALI {state.get('dali')} wrote it, and this is {_dali_version()}, "
-            "which cannot read its random numbers; install that version, or start anew"
-        )
-    return checkpoint.cpu().numpy().tobytes() or None
-
-
-def _dali_version() -> str:
-    import nvidia.dali
-
-    return str(nvidia.dali.__version__)
 
 
 __all__ = ["DaliViews", "dali_is_importable", "require_dali"]

@@ -68,8 +68,8 @@ def make_views(
     `batch_size` is one rank's, in images; `image_size` the side of a view in pixels; `workers` processes
     (torchvision) or threads (DALI), 0 for the cores at most 16; views come on `device`, labels on the
     CPU. An epoch has a multiple of `batches_per_step` batches, so that a step which takes several never spans
-    two epochs. With `decoder_cache` "auto", DALI on a GPU keeps a set that is small enough decoded in its
-    memory (`pipelines.dali_graph.MOST_CACHE_MIB`). Raises UsageError for an unknown augmentation, kind or
+    two epochs. With `decoder_cache` "auto", DALI keeps a set that is small enough decoded in memory
+    (`pipelines.dali_graph.MOST_DECODED_MIB`). Raises UsageError for an unknown augmentation, kind or
     cache and for DALI where it is not installed, DataError when the set is smaller than a step's batches.
     """
     if augmentation not in AUGMENTATIONS:

@@ -7,16 +7,14 @@ columns; Pillow's weights have 22 bits and these 24, so that a pixel in some tho
 13 takes the columns of some tall crops first.)
 
 Both axes are filtered along vectors: columns along the pixels of a row, and rows along ROWS rows side by
-side, which a transposed copy makes neighbours in memory. All of it is in one file because Numba's cache on
-the disk knows only the file of the function that it compiles.
+side, which a transposed copy makes neighbours in memory.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 ROWS = 16
 """Rows that are filtered side by side: one or two vectors of float32."""
@@ -101,73 +99,3 @@ def resized_crop(
                 line[j] += weight * np.float32(source[j])
         for j in range(3 * size):
             out[y, j] = np.uint8(min(max(line[j], _LEAST), _MOST))
-
-
-def _as_pointer(_context: Any, address: Any) -> Any:
-    """An address, as Numba's carray takes it."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.voidptr(address), code
-
-
-_pointer: Any = intrinsic(_as_pointer)
-
-
-@njit(cache=True)
-def _tensor_shape(shapes: int, tensor: int, sample: int, samples: int, dimensions: int) -> Any:
-    """Of DALI's array of (tensors, samples) pointers to shapes."""
-    places = carray(_pointer(shapes), ((tensor + 1) * samples,), np.uint64)
-    return carray(_pointer(places[tensor * samples + sample]), (dimensions,), np.int64)
-
-
-_SETUP = types.void(
-    types.uint64, types.uint64, types.int32, types.uint64, types.uint64, types.int32, types.int32
-)
-_RUN = types.void(
-    types.uint64,
-    types.uint64,
-    types.uint64,
-    types.int32,
-    types.uint64,
-    types.uint64,
-    types.uint64,
-    types.int32,
-)
-
-
-@cfunc(_SETUP, cache=True)
-def dali_setup(
-    out_shapes: int, _out_dims: int, _outs: int, in_shapes: int, _in_dims: int, _ins: int, samples: int
-) -> None:
-    """Gives each output the shape (S, S, 3), where input 0 has the shape (S,). Called once a batch."""
-    for sample in range(samples):
-        size = _tensor_shape(in_shapes, 0, sample, samples, 1)[0]
-        shape = _tensor_shape(out_shapes, 0, sample, samples, 3)
-        shape[0], shape[1], shape[2] = size, size, 3
-
-
-@cfunc(_RUN, cache=True)
-def dali_run(
-    outs: int,
-    out_shapes: int,
-    _out_dims: int,
-    _outs: int,
-    ins: int,
-    in_shapes: int,
-    _in_dims: int,
-    _ins: int,
-) -> None:
-    """`resized_crop` of one sample. Inputs: uint8 (S,), of which only the shape counts; the image, uint8
-    (H, W, 3); the crop's start and its end, float32 (2,), as y and x, a flipped crop with its x exchanged."""
-    places = carray(_pointer(ins), (4,), np.uint64)
-    start = carray(_pointer(places[2]), (2,), np.float32)
-    end = carray(_pointer(places[3]), (2,), np.float32)
-    shape = _tensor_shape(in_shapes, 1, 0, 1, 3)
-    image = carray(_pointer(places[1]), (shape[0], shape[1], shape[2]), np.uint8)
-    size = _tensor_shape(out_shapes, 0, 0, 1, 3)[0]
-    out = carray(_pointer(carray(_pointer(outs), (1,), np.uint64)[0]), (size, size, 3), np.uint8)
-    left, right = min(start[1], end[1]), max(start[1], end[1])
-    top, height = int(start[0]), int(end[0] - start[0])
-    resized_crop(out, image, top, int(left), height, int(right - left), end[1] < start[1])

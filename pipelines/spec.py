@@ -6,31 +6,20 @@ random order), grey, Gaussian blur, solarize, in that order (official code: face
 uniform, aspect ratio log-uniform, ten attempts, then the largest central box whose ratio is allowed.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-import torch
+import numpy as np
 
-JitterName = Literal["brightness", "contrast", "saturation", "hue"]
-JITTER_NAMES: tuple[JitterName, ...] = ("brightness", "contrast", "saturation", "hue")
+from pipelines.view_parameters import JITTER_NAMES, PARAMETERS, Column, Vectors
+
 CROP_ATTEMPTS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewParameters:
-    """What happens to one view of one image: every random choice, made."""
-
-    crop: tuple[int, int, int, int]
-    """(top, left, height, width) in pixels of the decoded image."""
-    flip: bool
-    jitter: tuple[tuple[JitterName, float], ...] | None
-    """The operations in the order they apply, with factors: 1 leaves brightness, contrast and saturation
-    as they are; hue is in turns of the colour circle, in [−0.5, 0.5], and 0 leaves it."""
-    gray: bool
-    sigma: float | None
-    """Of the Gaussian blur, in pixels of the view; None does not blur."""
-    solarize: bool
+ORDERS = np.array(list(itertools.permutations(range(len(JITTER_NAMES)))), dtype=np.float64)
+"""(24, 4): every order of the jitter's operations."""
+UNIFORMS = 2 * CROP_ATTEMPTS + 13
+"""Random numbers that one view takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,53 +50,55 @@ class ViewSpec:
         if self.solarize_threshold != 128:
             raise ValueError("solarize_threshold: only 128 is implemented")
 
-    def sample(self, generator: torch.Generator, height: int, width: int) -> ViewParameters:
-        """One view's parameters for an image of that size in pixels; only `generator` (of the CPU) is
-        drawn from."""
-        uniform = iter(torch.rand(2 * CROP_ATTEMPTS + 12, generator=generator, dtype=torch.float64).tolist())
-        crop = self._sample_crop([next(uniform) for _ in range(2 * CROP_ATTEMPTS + 2)], height, width)
-        flip = next(uniform) < self.flip
-        jittered = next(uniform) < self.jitter
-        factors: dict[JitterName, float] = {
-            "brightness": _between(1 - self.brightness, 1 + self.brightness, next(uniform)),
-            "contrast": _between(1 - self.contrast, 1 + self.contrast, next(uniform)),
-            "saturation": _between(1 - self.saturation, 1 + self.saturation, next(uniform)),
-            "hue": _between(-self.hue, self.hue, next(uniform)),
-        }
-        gray = next(uniform) < self.gray
-        blurred = next(uniform) < self.blur
-        sigma = _between(*self.sigma, next(uniform))
-        solarize = next(uniform) < self.solarize
-        order = torch.randperm(len(JITTER_NAMES), generator=generator).tolist()
-        names = [JITTER_NAMES[place] for place in order]
-        return ViewParameters(
-            crop=crop,
-            flip=flip,
-            jitter=tuple((name, factors[name]) for name in names) if jittered else None,
-            gray=gray,
-            sigma=sigma if blurred else None,
-            solarize=solarize,
+    def sample(self, uniforms_NU: Vectors, heights_N: Any, widths_N: Any) -> Vectors:
+        """(N, PARAMETERS) float64: one view's parameters of each of N images.
+
+        `uniforms_NU` (N, UNIFORMS) are random numbers in [0, 1), `heights_N` and `widths_N` the images'
+        sizes in pixels.
+        """
+        crops, rest = uniforms_NU[:, : 2 * CROP_ATTEMPTS + 2], uniforms_NU[:, 2 * CROP_ATTEMPTS + 2 :].T
+        vectors = np.empty((len(uniforms_NU), PARAMETERS))
+        vectors[:, Column.TOP : Column.WIDTH + 1] = self._sample_crops(
+            crops, np.asarray(heights_N, dtype=np.float64), np.asarray(widths_N, dtype=np.float64)
         )
+        vectors[:, Column.FLIP] = rest[0] < self.flip
+        vectors[:, Column.JITTER] = rest[1] < self.jitter
+        reaches = (self.brightness, self.contrast, self.saturation, self.hue)
+        for place, (reach, centre) in enumerate(zip(reaches, (1, 1, 1, 0), strict=True)):
+            vectors[:, Column.FACTORS + place] = _between(centre - reach, centre + reach, rest[2 + place])
+        vectors[:, Column.ORDER : Column.ORDER + len(JITTER_NAMES)] = ORDERS[
+            (rest[6] * len(ORDERS)).astype(int)
+        ]
+        vectors[:, Column.GRAY] = rest[7] < self.gray
+        vectors[:, Column.SIGMA] = np.where(rest[8] < self.blur, _between(*self.sigma, rest[9]), 0.0)
+        vectors[:, Column.SOLARIZE] = rest[10] < self.solarize
+        return vectors
 
-    def _sample_crop(self, uniform: list[float], height: int, width: int) -> tuple[int, int, int, int]:
-        place_y, place_x = uniform[-2:]
-        low, high = math.log(self.crop_ratio[0]), math.log(self.crop_ratio[1])
-        for attempt in range(CROP_ATTEMPTS):
-            area = _between(*self.crop_area, uniform[2 * attempt]) * height * width
-            ratio = math.exp(_between(low, high, uniform[2 * attempt + 1]))
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                top, left = int(place_y * (height - h + 1)), int(place_x * (width - w + 1))
-                return top, left, h, w
-        w, h = width, height
-        if width / height < self.crop_ratio[0]:
-            h = max(1, min(height, round(width / self.crop_ratio[0])))
-        elif width / height > self.crop_ratio[1]:
-            w = max(1, min(width, round(height * self.crop_ratio[1])))
-        return (height - h) // 2, (width - w) // 2, h, w
+    def _sample_crops(self, uniforms: Vectors, heights: Vectors, widths: Vectors) -> Vectors:
+        """(N, 4): top, left, height, width."""
+        heights, widths = heights[:, None], widths[:, None]
+        low, high = self.crop_ratio
+        area = _between(*self.crop_area, uniforms[:, :CROP_ATTEMPTS]) * heights * widths
+        ratio = np.exp(
+            _between(math.log(low), math.log(high), uniforms[:, CROP_ATTEMPTS : 2 * CROP_ATTEMPTS])
+        )
+        w, h = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
+        fits = (w > 0) & (w <= widths) & (h > 0) & (h <= heights)
+        # the last resort, as one attempt more that always fits
+        whole = widths / heights
+        most_h = np.where(whole < low, np.clip(np.rint(widths / low), 1, heights), heights)
+        most_w = np.where(whole > high, np.clip(np.rint(heights * high), 1, widths), widths)
+        first = np.where(fits.any(axis=1), fits.argmax(axis=1), CROP_ATTEMPTS)[:, None]
+        h = np.take_along_axis(np.hstack((h, most_h)), first, axis=1)
+        w = np.take_along_axis(np.hstack((w, most_w)), first, axis=1)
+        place_y, place_x = uniforms[:, -2:-1], uniforms[:, -1:]
+        central = first == CROP_ATTEMPTS
+        top = np.where(central, (heights - h) // 2, np.floor(place_y * (heights - h + 1)))
+        left = np.where(central, (widths - w) // 2, np.floor(place_x * (widths - w + 1)))
+        return np.hstack((top, left, h, w))
 
 
-def _between(low: float, high: float, uniform: float) -> float:
+def _between(low: float, high: float, uniform: Any) -> Any:
     return low + (high - low) * uniform
 
 

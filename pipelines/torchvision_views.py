@@ -18,9 +18,9 @@ from pipelines.contract import BatchContract, ViewBatch
 from pipelines.image_check import READ_ERRORS, decode_rgb
 from pipelines.manifest import Manifest
 from pipelines.position import Position
-from pipelines.sampling import batches_in_epoch, epoch_order, sample_generator
-from pipelines.spec import AUGMENTATIONS, ViewParameters
+from pipelines.sampling import batch_indices, batches_in_epoch, view_vectors
 from pipelines.transfer import SideStream, copied_ahead
+from pipelines.view_parameters import ViewParameters
 from pipelines.workers import WORKER_ENDED, worker_context, worker_ended, worker_start
 from vicreg_fast.errors import DataError
 
@@ -67,6 +67,9 @@ class Failure(NamedTuple):
         return cls(file, getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
+CHANGED = "changed since it was checked"
+
+
 def undecodable(failure: Failure) -> DataError:
     return DataError(
         f"{failure.file}: cannot be decoded ({failure.reason}); `vicreg-fast data check` finds such files"
@@ -78,24 +81,29 @@ class _Batches(Dataset["ViewBatch | Failure"]):
 
     def __init__(self, manifest: Manifest, augmentation: str, image_size: int, seed: int) -> None:
         self._manifest = manifest
-        self._specs = AUGMENTATIONS[augmentation]
+        self._augmentation = augmentation
         self._side = image_size
         self._seed = seed
 
     def __getitem__(self, key: tuple[int, list[int]]) -> ViewBatch | Failure:
         epoch, indices = key
+        manifest = self._manifest
+        heights = [manifest.heights[index] for index in indices]
+        widths = [manifest.widths[index] for index in indices]
+        drawn = view_vectors(self._augmentation, self._seed, epoch, indices, heights, widths)
         pixels = torch.empty((2, len(indices), self._side, self._side, 3), dtype=torch.uint8)
         for place, index in enumerate(indices):
-            path = self._manifest.path(index)
+            path = manifest.path(index)
             try:
                 image = decode_rgb(path)
             except READ_ERRORS as error:
                 return Failure.of(path, error)
-            generator = sample_generator(self._seed, epoch, index)
-            for view, spec in enumerate(self._specs):
-                parameters = spec.sample(generator, image.height, image.width)
-                pixels[view, place].numpy()[...] = render_view(image, parameters, self._side)
-        label = torch.tensor([self._manifest.labels[index] for index in indices], dtype=torch.int64)
+            if image.size != (widths[place], heights[place]):
+                return Failure(path, CHANGED)
+            for view, vectors in enumerate(drawn):
+                rendered = render_view(image, ViewParameters.of(vectors[place]), self._side)
+                pixels[view, place].numpy()[...] = rendered
+        label = torch.tensor([manifest.labels[index] for index in indices], dtype=torch.int64)
         # permuted NHWC is channels_last as it stands
         return ViewBatch(pixels[0].permute(0, 3, 1, 2), pixels[1].permute(0, 3, 1, 2), label)
 
@@ -108,14 +116,9 @@ class _Keys(Sampler[tuple[int, list[int]]]):
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         position, pipeline = self._pipeline.position, self._pipeline
-        epoch, step = position.epoch, position.step
-        stride = position.batch_size * position.world_size
         while True:
-            order = epoch_order(len(pipeline.manifest), position.seed, epoch)
-            for number in range(step, pipeline.batches_per_epoch):
-                first = number * stride + position.rank * position.batch_size
-                yield epoch, order[first : first + position.batch_size].tolist()
-            epoch, step = epoch + 1, 0
+            yield position.epoch, batch_indices(position, len(pipeline.manifest))
+            position = position.after_batch(pipeline.batches_per_epoch)
 
 
 class TorchvisionViews:

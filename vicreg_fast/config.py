@@ -40,7 +40,7 @@ class Recipe(BaseModel):
     """Side of a view, in pixels."""
     pipeline: Literal["auto", "dali", "torchvision"] = "auto"
     decoder_cache: Literal["auto", "off"] = "auto"
-    """`auto`: DALI on a GPU keeps a data set that is small enough decoded in the GPU's memory."""
+    """`auto`: DALI keeps a data set that is small enough decoded in memory."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader workers (torchvision) or threads (DALI) a rank; 0 takes the processor's cores, at most 16."""
 
@@ -63,6 +63,8 @@ class Recipe(BaseModel):
     parallel_views: Literal["auto", "off"] = "auto"
     """`auto`: on a CPU with two threads or more, both views go through the network at once, each on half of
     the threads. The weights are the same."""
+    keep_memory: Literal["auto", "off"] = "auto"
+    """`auto`: on a CPU the process keeps what it frees (`vicreg_fast.training.allocator`)."""
 
     # Loss (see `vicreg_fast.loss`)
     preset: Literal["official", "paper", "summed", "no-eps"] = "official"
@@ -167,6 +169,7 @@ FREE_ON_RESUME = frozenset(
         "decoder_cache",
         "capture",
         "parallel_views",
+        "keep_memory",
         "log_every_steps",
         "checkpoint_every_steps",
         "checkpoint_every_minutes",

@@ -10,6 +10,7 @@ from vicreg_fast.errors import UsageError
 ON_CPU = {
     "amp": "needs CUDA",
     "parallel_views": "needs two threads or more",
+    "keep_memory": "needs glibc's malloc",
     "capture": "needs CUDA",
     "apex": "needs CUDA",
 }
@@ -96,7 +97,6 @@ def test_a_scenario_that_two_rungs_share_is_measured_once() -> None:
         "plain+foreach",
     )
     assert all(parse_name(name) for name in names)
-    on_gpu = ladder_scenarios(
-        plan_ladder(BASES["fast"] - {"parallel_views"}, {"parallel_views": "is for CPUs"})
-    )
+    for_cpus = dict.fromkeys(("parallel_views", "keep_memory"), "is for CPUs")
+    on_gpu = ladder_scenarios(plan_ladder(BASES["fast"] - for_cpus.keys(), for_cpus))
     assert len(on_gpu) == len(set(on_gpu)) == 14, "on a machine with apex"

@@ -10,6 +10,7 @@ from bench.record import Mode, Plan, Throughput
 OBSTACLES = {
     "amp": "needs CUDA",
     "parallel_views": "needs two threads or more",
+    "keep_memory": "needs glibc's malloc",
     "capture": "needs CUDA",
     "compile": "torch.compile finds no compiler",
     "apex": "needs CUDA",
@@ -82,6 +83,7 @@ def test_effects_are_those_that_were_put_in_both_ways() -> None:
         "fused_loss": "does not pay",
         "foreach": "does not pay",
         "parallel_views": "not here",
+        "keep_memory": "not here",
         "capture": "not here",
         "compile": "not here",
         "apex": "not here",

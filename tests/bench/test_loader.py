@@ -268,7 +268,7 @@ def names(subjects: tuple[LoaderSubject, ...]) -> list[str]:
 
 def test_loaders_are_chosen_by_pipeline_and_decoder() -> None:
     assert names(choose_loaders(None, None, on_gpu=False)) == list(KINDS)
-    assert choose_loaders(None, None, on_gpu=True)[-1].decoder == "dali-mixed-cache"
+    assert choose_loaders(None, None, on_gpu=True)[-1].decoder == "dali-mixed"
     chosen = choose_loaders(("torchvision-v2", BASELINE), ("pil", "pil-draft"), on_gpu=False)
     assert names(chosen) == [BASELINE, f"{BASELINE}+pil-draft", "torchvision-v2+pil"]
     assert "enlarged" in chosen[1].differs[-1]

@@ -13,7 +13,7 @@ from vicreg_fast.training import precision
 from vicreg_fast.training.optimizers import build_optimizer, set_learning_rate
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-HOW = {"pipeline", "precision", "channels_last", "compile", "capture", "parallel_views"}
+HOW = {"pipeline", "precision", "channels_last", "compile", "capture", "parallel_views", "keep_memory"}
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,12 @@ def test_all_changes_make_fast_of_plain_and_each_can_be_taken_away() -> None:
     device = CUDA
     fast = build_scenario("fast", recipe, device)
     assert fast.recipe == recipe.replace(
-        pipeline="dali", precision="bf16", channels_last=True, capture="on", parallel_views="off"
+        pipeline="dali",
+        precision="bf16",
+        channels_last=True,
+        capture="on",
+        parallel_views="off",
+        keep_memory="off",
     ), "one view keeps a GPU busy"
     assert fast.make_optimizer is build_optimizer
     made = build_scenario("plain+amp+channels_last+dali+fused_loss+foreach+capture", recipe, device)

@@ -164,6 +164,7 @@ def test_the_fingerprint_ignores_the_name_and_nothing_else() -> None:
         "channels_last": False, "compile": True, "seed": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
         "probe_size": 8, "decoder_cache": "off", "accumulate": 2, "capture": "off", "keep_checkpoints": 3,
         "checkpoint_every_minutes": 1.0, "collapse_patience": 0, "parallel_views": "off",
+        "keep_memory": "off",
     }  # fmt: skip
     assert set(changed) == set(Recipe.model_fields) - {"name"}
     prints = {recipe.replace(**{key: value}).fingerprint() for key, value in changed.items()}

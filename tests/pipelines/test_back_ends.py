@@ -151,10 +151,10 @@ def test_a_state_survives_a_checkpoint_file(kind: str, one_class_an_image: Manif
         ("data", "0" * 16, "data set"),
         ("pipeline", "other", "pipeline 'other'"),
         ("world_size", 2, "batch size 5 of 2 ranks is not this run's global batch of 5"),
-        ("world_size", None, "world size"),
+        ("world_size", None, "epoch, step or batch"),
         ("batches_per_step", 2, "batches a step"),
-        ("version", 99, "version 99"),
-        ("epoch", None, "epoch or step"),
+        ("version", 1, "version 1 is not 2: its views came from other random numbers"),
+        ("epoch", None, "epoch, step or batch"),
     ],
 )
 def test_a_foreign_state_is_refused(

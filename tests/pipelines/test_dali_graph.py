@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from pipelines.dali_graph import MOST_CACHE_MIB, decoder_cache_mib, views_pipeline
-from pipelines.dali_views import DaliViews
+from pipelines.dali_graph import MOST_DECODED_MIB, decode_set, decoded_mib, views_pipeline
 from pipelines.factory import make_views
-from pipelines.manifest import Manifest
-from pipelines.position import Position
+from pipelines.image_check import decode_rgb
+from pipelines.manifest import Manifest, load_manifest
+from pipelines.spec import AUGMENTATIONS
 from vicreg_fast.errors import DataError, UsageError
 from vicreg_fast.training.capture_guard import forbid_host_sync
 
@@ -27,85 +30,79 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def gpu_graph(manifest: Manifest, *, cache_mib: int) -> Any:
-    position = Position(
-        pipeline="dali",
-        data="",
-        augmentation="official",
+def gpu_graph(*, decoded: bool) -> Any:
+    graph = views_pipeline(
+        lambda: ([], [], []),
+        specs=AUGMENTATIONS["official"],
         image_size=32,
         batch_size=4,
-        seed=0,
-        rank=0,
-        world_size=1,
-    )
-    graph = views_pipeline(
-        manifest=manifest,
-        position=position,
         threads=1,
         device=torch.device("cuda", 0),
-        cache_mib=cache_mib,
-        checkpoint=None,
+        decoded=decoded,
     )
     graph._build_graph()  # what build() does before it takes a device
     return graph
 
 
-def decoder_arguments(graph: Any) -> dict[str, str]:
-    (decoder,) = (str(op.spec) for op in graph._ops if str(op.spec).startswith("OpSpec for decoders__Image"))
-    lines = [line.split(": ", 1) for line in decoder.splitlines() if ": " in line]
-    return {name.strip(): value for name, value in lines}
-
-
-def test_the_gpu_graph_keeps_all_but_the_parameters_on_the_device(one_class_an_image: Manifest) -> None:
+@pytest.mark.parametrize("decoded", [False, True])
+def test_the_gpu_graph_keeps_all_but_the_parameters_on_the_device(decoded: bool) -> None:
     """Which operators there are, and that no pixel goes back."""
-    graph = gpu_graph(one_class_an_image, cache_mib=0)
-    view_1, view_2, label = graph._graph_outputs
-    assert (view_1.device, view_2.device, label.device) == ("gpu", "gpu", "cpu")
-    arguments = decoder_arguments(graph)
-    assert arguments["device"] == "mixed"
-    assert not [name for name in arguments if name.startswith("cache")]
+    graph = gpu_graph(decoded=decoded)
+    assert [output.device for output in graph._graph_outputs] == ["gpu", "gpu"]
+    decoders = [str(op.spec) for op in graph._ops if str(op.spec).startswith("OpSpec for decoders__Image")]
+    assert len(decoders) == (0 if decoded else 1)
+    assert all("device: mixed" in decoder for decoder in decoders)
 
 
-def test_the_gpu_decoder_keeps_every_image_that_it_has_decoded(one_class_an_image: Manifest) -> None:
-    arguments = decoder_arguments(gpu_graph(one_class_an_image, cache_mib=148))
-    cache = {name: arguments[f"cache_{name}"] for name in ("size", "type", "threshold")}
-    assert cache == {"size": "148", "type": "threshold", "threshold": "0"}
+def test_small_sets_stay_decoded(one_class_an_image: Manifest) -> None:
+    def mib(count: int, side: int) -> float:
+        return decoded_mib(replace(one_class_an_image, heights=(side,) * count, widths=(side,) * count))
+
+    assert round(mib(50_000, 32), 1) == 146.5  # CIFAR
+    assert mib(100_000, 64) < MOST_DECODED_MIB < mib(1_281_167, 256)
+    images = decode_set(one_class_an_image, threads=2)
+    assert [image.shape for image in images] == [(40 + number, 60, 3) for number in range(22)]
+    for path, image in zip(map(one_class_an_image.path, range(22)), images, strict=True):
+        # two decoders, which round differently
+        assert np.abs(np.asarray(decode_rgb(path)).astype(int) - image).max() <= 2
 
 
-def test_the_cache_holds_the_decoded_set_or_is_not_there(one_class_an_image: Manifest) -> None:
-    def of(count: int, side: int) -> int:
-        return decoder_cache_mib(replace(one_class_an_image, heights=(side,) * count, widths=(side,) * count))
-
-    assert of(50_000, 32) == 148  # CIFAR: 146.5 MiB, and room
-    assert of(1_281_167, 256) == 0
-    whole = 2**20 * (MOST_CACHE_MIB - 1)
-    assert whole - 2**20 < of(whole // (3 * 512 * 512), 512) * 2**20 - 2**20 <= whole
-    assert of(whole // (3 * 512 * 512) + 1, 512) == 0
-
-
-def test_the_cache_is_for_a_gpu_and_can_be_switched_off(
+def test_decoding_once_changes_no_view_and_can_be_switched_off(
     one_class_an_image: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.dali_views.SideStream", lambda device: None)
-    asked: list[int] = []
+    decoded: list[int] = []
 
-    def stop(*, cache_mib: int, **_: object) -> None:
-        asked.append(cache_mib)
-        raise RuntimeError("no such device")
+    def counted(manifest: Manifest, threads: int) -> Any:
+        decoded.append(len(manifest))
+        return decode_set(manifest, threads)
 
-    monkeypatch.setattr("pipelines.dali_views.views_pipeline", stop)
-    for device, decoder_cache in (("cuda", "auto"), ("cuda", "off"), ("cpu", "auto")):
-        views = DaliViews(
-            one_class_an_image,
-            **OPTIONS,
-            device=torch.device(device),
-            decoder_cache=decoder_cache,  # type: ignore[arg-type]
-        )
-        with pytest.raises(DataError, match="no such device"):
-            next(iter(views))
-    assert asked == [2, 0, 0]
+    monkeypatch.setattr("pipelines.dali_views.decode_set", counted)
+    given = []
+    for decoder_cache in ("off", "auto"):
+        views = make_views("dali", one_class_an_image, **OPTIONS, device="cpu", decoder_cache=decoder_cache)  # type: ignore[arg-type]
+        given.append(list(islice(iter(views), 9)))
+        views.close()
+    assert decoded == [22]
+    for once, each_time in zip(*given, strict=True):
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(once, each_time, strict=True))
+    monkeypatch.setattr("pipelines.dali_views.MOST_DECODED_MIB", 0.1)
+    views = make_views("dali", one_class_an_image, **OPTIONS, device="cpu")
+    next(iter(views))
+    views.close()
+    assert decoded == [22]
     with pytest.raises(UsageError, match="decoder_cache 'on': must be auto or off"):
         make_views("dali", one_class_an_image, **OPTIONS, device="cpu", decoder_cache="on")  # type: ignore[arg-type]
+
+
+def test_a_file_that_changed_before_it_was_kept_is_named(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"image {number}.jpg")
+    manifest = load_manifest(tmp_path)
+    Image.new("RGB", (30, 40)).save(tmp_path / "image 1.jpg")
+    views = make_views("dali", manifest, **{**OPTIONS, "batch_size": 4}, device="cpu")
+    with pytest.raises(DataError, match=r"image 1\.jpg: cannot be decoded \(changed since"):
+        next(iter(views))
+    views.close()
 
 
 @pytest.mark.gpu

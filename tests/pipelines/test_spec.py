@@ -3,8 +3,23 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.sampling import batches_in_epoch, derived_seed, epoch_order, sample_generator
-from pipelines.spec import AUGMENTATIONS, ViewSpec
+from pipelines.position import Position
+from pipelines.sampling import (
+    batch_indices,
+    batches_in_epoch,
+    derived_seed,
+    epoch_order,
+    image_uniforms,
+    view_vectors,
+)
+from pipelines.spec import AUGMENTATIONS, UNIFORMS, ViewSpec
+from pipelines.view_parameters import Column, ViewParameters
+
+
+def drawn(spec: ViewSpec, seed: int, count: int, height: int, width: int) -> list[ViewParameters]:
+    """Of `count` images of that size."""
+    uniforms = image_uniforms(seed, 0, range(count), UNIFORMS)
+    return [ViewParameters.of(vector) for vector in spec.sample(uniforms, [height] * count, [width] * count)]
 
 
 def test_official_views_are_those_of_the_authors_code() -> None:
@@ -22,9 +37,8 @@ def test_small_images_do_not_blur() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (1, 1), (500, 20), (20, 500), (33, 32)])
 def test_crops_lie_inside_the_image(height: int, width: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(200):
-        top, left, h, w = ViewSpec().sample(generator, height, width).crop
+    for parameters in drawn(ViewSpec(), 0, 200, height, width):
+        top, left, h, w = parameters.crop
         assert min(top, left) >= 0
         assert min(h, w) >= 1
         assert top + h <= height
@@ -39,8 +53,7 @@ def test_crops_have_the_distribution_of_torchvision() -> None:
     image = torch.empty(3, 375, 500)
     theirs = [transforms.RandomResizedCrop.get_params(image, (0.08, 1), (3 / 4, 4 / 3)) for _ in range(3000)]
     torch.set_rng_state(torch_state)
-    generator = torch.Generator().manual_seed(0)
-    ours = [ViewSpec().sample(generator, 375, 500).crop for _ in range(3000)]
+    ours = [parameters.crop for parameters in drawn(ViewSpec(), 0, 3000, 375, 500)]
     expected = torch.tensor(theirs, dtype=torch.float64)
     actual = torch.tensor(ours, dtype=torch.float64)
     error = (expected.std(dim=0) + actual.std(dim=0)) / 3000**0.5
@@ -50,18 +63,17 @@ def test_crops_have_the_distribution_of_torchvision() -> None:
 
 def test_rates_and_ranges_are_the_specified_ones() -> None:
     spec = AUGMENTATIONS["official"][1]
-    generator = torch.Generator().manual_seed(1)
-    drawn = [spec.sample(generator, 100, 100) for _ in range(4000)]
+    views = drawn(spec, 1, 4000, 100, 100)
     rates = {
-        "flip": (sum(p.flip for p in drawn), 0.5),
-        "jitter": (sum(p.jitter is not None for p in drawn), 0.8),
-        "gray": (sum(p.gray for p in drawn), 0.2),
-        "blur": (sum(p.sigma is not None for p in drawn), 0.1),
-        "solarize": (sum(p.solarize for p in drawn), 0.2),
+        "flip": (sum(p.flip for p in views), 0.5),
+        "jitter": (sum(p.jitter is not None for p in views), 0.8),
+        "gray": (sum(p.gray for p in views), 0.2),
+        "blur": (sum(p.sigma is not None for p in views), 0.1),
+        "solarize": (sum(p.solarize for p in views), 0.2),
     }
     for name, (count, rate) in rates.items():
         assert abs(count / 4000 - rate) < 4 * (rate * (1 - rate) / 4000) ** 0.5, name
-    jitters = [dict(p.jitter) for p in drawn if p.jitter is not None]
+    jitters = [dict(p.jitter) for p in views if p.jitter is not None]
     for name, low, high in (("brightness", 0.6, 1.4), ("saturation", 0.8, 1.2), ("hue", -0.1, 0.1)):
         values = [factors[name] for factors in jitters]  # type: ignore[index]
         assert low <= min(values) < low + 0.05 * (high - low)
@@ -69,21 +81,62 @@ def test_rates_and_ranges_are_the_specified_ones() -> None:
 
 
 def test_every_order_of_the_jitter_is_as_likely() -> None:
-    generator = torch.Generator().manual_seed(2)
-    spec = ViewSpec(jitter=1.0)
-    drawn = (spec.sample(generator, 50, 50).jitter for _ in range(4800))
-    orders = Counter(tuple(name for name, _ in jitter or ()) for jitter in drawn)
+    views = drawn(ViewSpec(jitter=1.0), 2, 4800, 50, 50)
+    orders = Counter(tuple(name for name, _ in view.jitter or ()) for view in views)
     assert len(orders) == 24
     assert min(orders.values()) > 140
     assert max(orders.values()) < 260
 
 
 def test_a_view_depends_on_seed_epoch_and_index_alone() -> None:
-    def view(*key: int) -> object:
-        return ViewSpec().sample(sample_generator(*key), 375, 500)
+    def views(seed: int, epoch: int, *indices: int) -> list[str]:
+        """Both views of each image."""
+        sizes = [375] * len(indices), [500] * len(indices)
+        both = view_vectors("official", seed, epoch, indices, *sizes)
+        return [str([ViewParameters.of(vector) for vector in pair]) for pair in zip(*both, strict=True)]
 
-    assert view(0, 1, 2) == view(0, 1, 2)
-    assert len({str(view(*key)) for key in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 1, 2), (0, 1, 3))}) == 5
+    assert views(0, 1, 2, 7) == views(0, 1, 2) + views(0, 1, 7)
+    keys = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 1, 2), (0, 1, 3), (-1, 1, 2), (2**63 - 1, 1, 2))
+    assert len({views(*key)[0] for key in keys}) == len(keys)
+
+
+def test_random_numbers_are_those_of_every_version() -> None:
+    """A run that resumes under another numpy has to see the same views."""
+    found = image_uniforms(3, 5, [0, 1_281_166], 2)
+    assert found.tolist() == [
+        [0.08910064623458391, 0.33189185276481004],
+        [0.8959219378208185, 0.4947810370206649],
+    ]
+
+
+def test_a_vector_says_what_the_parameters_say() -> None:
+    for view in drawn(ViewSpec(blur=0.5, solarize=0.5), 3, 100, 70, 90):
+        again = ViewParameters.of(view.vector())
+        assert again == view
+    some = ViewParameters(
+        crop=(1, 2, 3, 4),
+        flip=True,
+        jitter=(("hue", 0.1), ("contrast", 1.2)),
+        gray=False,
+        sigma=None,
+        solarize=True,
+    )
+    vector = some.vector()
+    order = vector[Column.ORDER : Column.ORDER + 4].tolist()
+    assert order == [3, 1, 0, 2]
+    assert vector[Column.FACTORS : Column.FACTORS + 4].tolist() == [1.0, 1.2, 1.0, 0.1]
+
+
+def test_ranks_share_each_global_batch_in_order() -> None:
+    order = epoch_order(50, 4, 2).tolist()
+    shares = []
+    for rank in range(3):
+        position = Position(
+            pipeline="dali", data="", augmentation="official", image_size=8, batch_size=4, seed=4, rank=rank,
+            world_size=3, epoch=2, step=1,
+        )  # fmt: skip
+        shares += batch_indices(position, 50)
+    assert shares == order[12:24]
 
 
 def test_orders_are_permutations_that_differ() -> None:

@@ -247,6 +247,7 @@ def test_what_does_not_change_the_training_may_differ(tmp_path: Path) -> None:
         "decoder_cache": "off",
         "capture": "off",
         "parallel_views": "off",
+        "keep_memory": "off",
         "probe_size": 8,
     }
     assert set(free) == FREE_ON_RESUME

@@ -84,15 +84,6 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     assert list(found.values()) == [2.0, 4.0, 3.0, 4.0]
 
 
-def test_the_last_epochs_end_stays_whatever_is_kept(tmp_path: Path) -> None:
-    writer = CheckpointWriter(tmp_path / "checkpoint.pt")
-    for step in (1, 2, 3):
-        writer.save({"weights": torch.full((2,), float(step))}, step, epoch_ends=step == 2)
-    writer.wait()
-    assert names(tmp_path) == ["checkpoint.pt", "last-epoch.pt"]
-    assert [saved_value(tmp_path / name) for name in names(tmp_path)] == [3.0, 2.0]
-
-
 def test_a_run_that_was_set_back_writes_over_the_later_ones(tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path / "checkpoint.pt", keep=2)
     for step in (1, 2, 3):

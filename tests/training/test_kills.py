@@ -27,7 +27,7 @@ LIMIT = 120.0
 
 @pytest.fixture
 def fork_server() -> Iterator[ForkServerContext]:
-    with fork_server_with("tests.training.runs", "tests.training.converted_graph") as context:
+    with fork_server_with("tests.training.runs", "pipelines.dali_view_kernel") as context:
         yield context
 
 

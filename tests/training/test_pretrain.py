@@ -45,7 +45,7 @@ def test_stops_at_several_steps_lose_no_line_and_no_bit(
     assert run(recipe, manifest, tmp_path / "stopped").step == 12
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
     assert_same_weights(tmp_path / "stopped", tmp_path / "whole")
-    names = {"recipe.toml", "metrics.jsonl", "checkpoint.pt", "last-epoch.pt"}
+    names = {"recipe.toml", "metrics.jsonl", "checkpoint.pt"}
     assert {entry.name for entry in (tmp_path / "stopped").iterdir()} == names
 
 

@@ -1,8 +1,8 @@
 """Checkpoints written beside the training: the step goes on while a thread writes, fsyncs and renames.
 
-The latest is always `checkpoint.pt`, and that of the last epoch's end, from which another number of ranks can
-go on, `last-epoch.pt`. With `keep` > 1 the last `keep` are also `checkpoints/step-N.pt`, and the one of the
-lowest loss is `best.pt`. They are further names (hard links) of the same files, where the disk has those.
+The latest is always `checkpoint.pt`. With `keep` > 1 the last `keep` are also `checkpoints/step-N.pt`, and
+the one of the lowest loss is `best.pt`. They are further names (hard links) of the same files, where the disk
+has those.
 """
 
 import contextlib
@@ -19,7 +19,6 @@ from vicreg_fast.training.snapshot import Snapshot
 
 FOLDER = "checkpoints"
 BEST = "best.pt"
-LAST_EPOCH = "last-epoch.pt"
 
 
 class CheckpointWriter:
@@ -31,7 +30,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def save(self, state: dict[str, Any], step: int, *, best: bool = False, epoch_ends: bool = False) -> None:
+    def save(self, state: dict[str, Any], step: int, *, best: bool = False) -> None:
         """Copies `state` and returns; the writing goes on. Waits for the checkpoint before it, if that is not
         written yet. Raises CheckpointError when that one could not be.
         """
@@ -40,7 +39,7 @@ class CheckpointWriter:
         # Not a daemon: a process that ends on its own ends with a whole checkpoint.
         self._thread = threading.Thread(
             target=self._write,
-            args=(snapshot, step, best, epoch_ends),
+            args=(snapshot, step, best),
             name="checkpoint writer",
             daemon=False,
         )
@@ -60,9 +59,9 @@ class CheckpointWriter:
         with contextlib.suppress(CheckpointError):
             self.wait()
 
-    def _write(self, snapshot: Snapshot, step: int, best: bool, epoch_ends: bool) -> None:
+    def _write(self, snapshot: Snapshot, step: int, best: bool) -> None:
         folder = self.path.parent / FOLDER
-        names = [self.path.with_name(LAST_EPOCH)] if epoch_ends else []
+        names = []
         if self.keep > 1:
             names.append(folder / f"step-{step:08d}.pt")
             names += [self.path.with_name(BEST)] if best else []
@@ -116,4 +115,4 @@ def _name_also(path: Path, other: Path) -> None:
     scratch.replace(other)
 
 
-__all__ = ["BEST", "FOLDER", "LAST_EPOCH", "CheckpointWriter", "kept_checkpoints"]
+__all__ = ["BEST", "FOLDER", "CheckpointWriter", "kept_checkpoints"]

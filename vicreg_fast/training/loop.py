@@ -246,11 +246,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Rank 0's `state_dict`, on every rank. Where the number of ranks is another than the state's, the
-        state must stand at the beginning of an epoch.
+        """Rank 0's `state_dict`, on every rank; any number of ranks may have written it.
 
-        Raises CheckpointError when the state is of another pipeline, data set or network, or cannot be taken
-        over by so many ranks.
+        Raises CheckpointError when the state is of another pipeline, data set, global batch or network.
         """
         if state["pipeline"] != self.views.name:
             raise CheckpointError(

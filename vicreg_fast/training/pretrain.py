@@ -15,7 +15,7 @@ from vicreg_fast.distributed import SINGLE, Ranks
 from vicreg_fast.distributed.control import share_states
 from vicreg_fast.errors import CheckpointError, DataError, TrainingError
 from vicreg_fast.training.checkpoint import checkpoint_to_resume
-from vicreg_fast.training.checkpoint_writer import LAST_EPOCH, CheckpointWriter
+from vicreg_fast.training.checkpoint_writer import CheckpointWriter
 from vicreg_fast.training.loop import Progress, Trainer
 from vicreg_fast.training.precision import choose_precision
 from vicreg_fast.training.run_folder import RunFolder
@@ -55,7 +55,7 @@ def pretrain(
     trainer.precision_why = why
     try:
         if saved is not None:
-            _resume(trainer, saved, file)
+            trainer.load_state_dict(saved)
         best = trainer.smoothed_loss if saved is None else saved["best_loss"]
         saved_at = trainer.step
         saved_time = time.monotonic()
@@ -80,8 +80,7 @@ def pretrain(
             if state is not None:
                 is_best = not trainer.smoothed_loss >= best  # the first, too, where best is no number
                 best = trainer.smoothed_loss if is_best else best
-                ends = trainer.step % trainer.steps_per_epoch == 0
-                writer.save({**state, "best_loss": best}, trainer.step, best=is_best, epoch_ends=ends)
+                writer.save({**state, "best_loss": best}, trainer.step, best=is_best)
             saved_at, saved_time = trainer.step, time.monotonic()
 
         def after_step(progress: Progress) -> None:
@@ -119,16 +118,6 @@ def _choose_precision(recipe: Recipe, saved: dict[str, Any] | None, device: torc
     if saved is not None and recipe.precision == "auto":
         return saved["recipe"]["precision"], "the run began with it"
     return choose_precision(recipe.precision, device)
-
-
-def _resume(trainer: Trainer, saved: dict[str, Any], file: Path) -> None:
-    try:
-        trainer.load_state_dict(saved)
-    except CheckpointError as error:
-        last = file.with_name(LAST_EPOCH)
-        if len(saved["ranks"]) == trainer.ranks.world_size or not last.exists():
-            raise
-        raise CheckpointError(f"{error}; or copy {last} over {file.name}, which ends an epoch") from error
 
 
 def _require_alike(manifest: Manifest, step: int | None, file: Path, ranks: Ranks) -> None:

@@ -21,6 +21,7 @@ from vicreg_fast.distributed import SINGLE, Ranks
 from vicreg_fast.errors import UsageError
 from vicreg_fast.loss import VICRegLoss, VICRegTerms
 from vicreg_fast.model import Normalize, TwoViewNetwork, build_network, convert_sync_batchnorm
+from vicreg_fast.training.allocator import keep_memory, keep_obstacle
 from vicreg_fast.training.capture import CapturedStep, CudaRecorder, Recorder, Views, capture_obstacle
 from vicreg_fast.training.optimizers import (
     build_optimizer,
@@ -87,6 +88,8 @@ class TrainingStep:
         self.recipe = recipe
         self.device = device
         self.ranks = ranks
+        if recipe.keep_memory == "auto" and keep_obstacle(device) is None:
+            keep_memory()
         self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         if device.type == "cuda":
             # As official `main_vicreg.py:main`: shapes never change, so the fastest convolution is looked for
