@@ -52,6 +52,8 @@ bench: $(STAMP)
 # Few workers of one thread each: several processes of several OpenMP threads on few cores starve each other.
 # The files are taken in the order that tests/conftest.py gives them, the long ones first.
 test: export OMP_NUM_THREADS := 1
+# Where it is set, no process keeps what pytest or Python compiles, and each worker compiles every test anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -11,11 +11,11 @@ import random
 import pytest
 import torch
 
-from pipelines.workers import PRELOADED
+from tests.fork_servers import workers
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
-multiprocessing.set_forkserver_preload(list(PRELOADED))  # whichever test starts the server
+multiprocessing.set_forkserver_preload(list(workers.PRELOADED))  # whichever test starts the server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 
-from pipelines.workers import PRELOADED
+from pipelines import workers
+
+workers.PRELOADED += ("bench.training_worker", "bench.loader_worker")
+"""With what the benchmarks' workers import: in tests they are forked from the same server."""
 
 
 @contextmanager
@@ -20,4 +23,4 @@ def fork_server_with(*modules: str) -> Iterator[ForkServerContext]:
         yield context
     finally:
         multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-        context.set_forkserver_preload(list(PRELOADED))
+        context.set_forkserver_preload(list(workers.PRELOADED))

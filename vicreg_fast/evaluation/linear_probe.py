@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from vicreg_fast.errors import DataError
 from vicreg_fast.evaluation.features import Features
@@ -81,15 +80,12 @@ def linear_probe(
     final = _fitted(x_train, y_train, torch.zeros_like(weight), best)
 
     logits = _logits(x_test, final.weight)
-    confusion = multiclass_confusion_matrix(logits, y_test, num_classes=classes)
     return ProbeResult(
-        top1=float(multiclass_accuracy(logits, y_test, num_classes=classes, average="micro")),
-        top5=float(multiclass_accuracy(logits, y_test, num_classes=classes, average="micro", top_k=5))
-        if classes > 5
-        else None,
+        top1=_share_within(logits, y_test, 1),
+        top5=_share_within(logits, y_test, 5) if classes > 5 else None,
         l2_weight=best,
         train_top1=_share_right(x_train, y_train, final.weight),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion.tolist()),
+        confusion=_confusion(logits, y_test, classes),
         predicted=tuple(logits.argmax(1).tolist()),
         tried=tuple(tried),
         objective=final.objective,
@@ -111,6 +107,17 @@ def _logits(x: Tensor, weight: Tensor) -> Tensor:
 
 def _share_right(x: Tensor, y: Tensor, weight: Tensor) -> float:
     return float((_logits(x, weight).argmax(1) == y).double().mean())
+
+
+def _share_within(logits: Tensor, y: Tensor, k: int) -> float:
+    """The share of rows whose class is among the k largest logits."""
+    return float((logits.topk(k).indices == y[:, None]).any(1).double().mean())
+
+
+def _confusion(logits: Tensor, y: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:
+    pairs = y * classes + logits.argmax(1)
+    counts = torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 class _Fit(NamedTuple):
