@@ -1,11 +1,11 @@
 """The two back ends on fixed parameters, operation by operation, and in distribution on random ones.
 
-Bounds are mean absolute differences out of 255, at most twice what was measured; docs/PIPELINES.md lists
-the measured ones.
+Bounds are out of 255, on a CPU: 1 anywhere in one operation, and 0.05 on average over whole views.
+`test_view_kernel.py` holds the kernel to equality; here it is called by DALI.
 """
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from pipelines.dali_fixed import render_fixed
 from pipelines.factory import make_views
 from pipelines.image_check import decode_rgb
 from pipelines.manifest import Manifest, load_manifest
-from pipelines.sampling import sample_generator
+from pipelines.sampling import view_vectors
 from pipelines.spec import AUGMENTATIONS
 from pipelines.torchvision_views import render_view
 from pipelines.view_parameters import ViewParameters
@@ -39,12 +39,11 @@ def images(pictures: Manifest) -> list[Image.Image]:
 
 
 def difference(images: list[Image.Image], parameters: list[ViewParameters]) -> np.ndarray:
-    """Mean absolute difference of each image's view, out of 255."""
+    """Absolute differences of each image's view, (n, S, S, 3), out of 255."""
     theirs = np.stack(
         [render_view(image, each, SIDE) for image, each in zip(images, parameters, strict=True)]
     )
-    ours = render_fixed(images, parameters, SIDE).numpy()
-    return np.abs(ours.astype(np.float64) - theirs).mean(axis=(1, 2, 3))
+    return np.abs(render_fixed(images, parameters, SIDE).numpy().astype(np.int64) - theirs)
 
 
 def jittered(*operations: tuple[str, float]) -> ViewParameters:
@@ -52,90 +51,49 @@ def jittered(*operations: tuple[str, float]) -> ViewParameters:
 
 
 CASES = {
-    "resize": (WHOLE, 0.01),
-    "crop, smaller": (replace(WHOLE, crop=(10, 20, 120, 130)), 0.01),
-    "crop, larger": (replace(WHOLE, crop=(30, 40, 50, 60)), 0.01),
-    "flip": (replace(WHOLE, flip=True), 0.01),
-    "brightness up": (jittered(("brightness", 1.4)), 0.7),
-    "brightness down": (jittered(("brightness", 0.6)), 0.6),
-    "contrast up": (jittered(("contrast", 1.4)), 0.7),
-    "contrast down": (jittered(("contrast", 0.6)), 0.7),
-    "saturation up": (jittered(("saturation", 1.2)), 0.7),
-    "saturation down": (jittered(("saturation", 0.8)), 0.7),
-    "gray": (replace(WHOLE, gray=True), 0.01),
-    "blur 0.1": (replace(WHOLE, sigma=0.1), 0.02),
-    "blur 0.5": (replace(WHOLE, sigma=0.5), 0.8),
-    "blur 1": (replace(WHOLE, sigma=1.0), 0.65),
-    "blur 2": (replace(WHOLE, sigma=2.0), 0.4),
-    "solarize": (replace(WHOLE, solarize=True), 0.01),
-    "no hue": (jittered(("hue", 0.0)), 0.14),
+    "resize": WHOLE,
+    "crop, smaller": replace(WHOLE, crop=(10, 20, 120, 130)),
+    "crop, larger": replace(WHOLE, crop=(30, 40, 50, 60)),
+    "crop, tall": replace(WHOLE, crop=(0, 40, 150, 100)),
+    "flip": replace(WHOLE, flip=True),
+    "brightness up": jittered(("brightness", 1.4)),
+    "brightness down": jittered(("brightness", 0.6)),
+    "contrast up": jittered(("contrast", 1.4)),
+    "contrast down": jittered(("contrast", 0.6)),
+    "saturation up": jittered(("saturation", 1.2)),
+    "saturation down": jittered(("saturation", 0.8)),
+    "hue forwards": jittered(("hue", 0.1)),
+    "hue backwards": jittered(("hue", -0.1)),
+    "no hue": jittered(("hue", 0.0)),
+    "gray": replace(WHOLE, gray=True),
+    "blur 0.1": replace(WHOLE, sigma=0.1),
+    "blur 0.5": replace(WHOLE, sigma=0.5),
+    "blur 1": replace(WHOLE, sigma=1.0),
+    "blur 2": replace(WHOLE, sigma=2.0),
+    "solarize": replace(WHOLE, solarize=True),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_operation_agrees(case: str, images: list[Image.Image]) -> None:
-    parameters, bound = CASES[case]
-    measured = difference(images, [parameters] * len(images)).mean()
-    print(f"{case}: {measured:.2f}")
-    assert measured < bound
+    assert difference(images, [CASES[case]] * len(images)).max() <= 1
 
 
-@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.3, 2.0])
-def test_blur_is_pillows_even_on_noise(sigma: float) -> None:
-    """At its own size nothing is resized: this is the blur alone, on what shows its kernel most."""
-    rng = np.random.default_rng(0)
-    noise = [Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)) for _ in range(2)]
-    blur = replace(WHOLE, crop=(0, 0, SIDE, SIDE), sigma=sigma)
-    measured = difference(noise, [blur] * 2).mean()
-    print(f"noise, blur {sigma}: {measured:.2f}")
-    assert measured < 1.2
+def test_the_jitter_agrees_in_each_of_its_orders(images: list[Image.Image]) -> None:
+    factors = {"brightness": 1.3, "contrast": 0.7, "saturation": 1.2, "hue": 0.05}
+    orders = [jittered(*order) for order in permutations(factors.items())]
+    assert len(orders) == 24
+    for order in orders:
+        assert difference(images[:2], [order] * 2).mean() <= 0.05
 
 
-def test_colours_are_multiplied_by_the_matrix_and_saturated_once(images: list[Image.Image]) -> None:
-    saturated = replace(
-        WHOLE, crop=(0, 0, SIDE, SIDE), jitter=(("saturation", 1.2), ("hue", 0.1), ("brightness", 1.0))
-    )
-    squares = [image.crop((0, 0, SIDE, SIDE)) for image in images[:4]]
-    pixels = np.stack([np.asarray(image) for image in squares]).astype(np.float64)
-    angle, luma = 0.2 * np.pi, np.array([0.299, 0.587, 0.114])
-    gray = pixels @ luma
-    vivid = 1.2 * pixels - 0.2 * gray[..., None]
-    # Rodrigues' formula about the axis of the greys
-    axis = np.full(3, 3**-0.5)
-    along = vivid @ axis
-    turned = (
-        np.cos(angle) * vivid
-        + np.sin(angle) * np.cross(axis, vivid)
-        + (1 - np.cos(angle)) * along[..., None] * axis
-    )
-    ours = render_fixed(squares, [saturated] * 4, SIDE).numpy()
-    assert np.abs(ours - np.clip(turned, 0, 255)).max() <= 1.5
-
-
-@pytest.mark.parametrize("turns", [-0.1, -0.05, 0.05, 0.1])
-def test_hue_turns_the_same_way_and_is_nearer_than_not_turning(
-    turns: float, images: list[Image.Image]
-) -> None:
-    parameters = [jittered(("hue", turns))] * len(images)
-    off = difference(images, parameters).mean()
-    turned = np.stack([render_view(image, parameters[0], SIDE) for image in images]).astype(np.float64)
-    still = np.stack([render_view(image, WHOLE, SIDE) for image in images])
-    backwards = render_fixed(images, [jittered(("hue", -turns))] * len(images), SIDE).numpy()
-    print(f"hue {turns}: {off:.2f}, the jitter itself {np.abs(turned - still).mean():.2f}")
-    assert off < 0.9 * np.abs(turned - still).mean()
-    assert off < 0.6 * np.abs(turned - backwards).mean()
-
-
-def test_whole_views_agree_but_for_hue(images: list[Image.Image]) -> None:
-    off = []
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_whole_views_agree(augmentation: str, images: list[Image.Image]) -> None:
+    count = len(images)
     for epoch in range(6):
-        for spec, bound in zip(AUGMENTATIONS["official"], (2.0, 2.0), strict=True):
-            hueless = replace(spec, hue=0.0)
-            drawn = [hueless.sample(sample_generator(0, epoch, k), 150, 200) for k in range(len(images))]
-            each = difference(images, drawn)
-            off.append((float(np.median(each)), bound))
-    print(off)
-    assert np.mean([median < bound for median, bound in off]) == 1.0
+        for vectors in view_vectors(augmentation, 0, epoch, range(count), [150] * count, [200] * count):
+            drawn = [ViewParameters.of(vector) for vector in vectors]
+            assert difference(images, drawn).mean() <= 0.05
 
 
 def statistics(kind: str, manifest: Manifest, view: int) -> dict[str, tuple[float, float]]:
