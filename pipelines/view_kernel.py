@@ -89,7 +89,7 @@ def _view(sources: str) -> Any:
         if parameters[_JITTER] != 0:
             for place in range(4):
                 operation = int(parameters[_ORDER + place])
-                factor = parameters[_FACTORS + operation]
+                factor = parameters[_FACTORS + max(operation, 0)]
                 # the order of spec.JITTER_NAMES
                 if operation == 0:
                     brightness(out_SS3, factor)
@@ -97,7 +97,7 @@ def _view(sources: str) -> Any:
                     contrast(out_SS3, factor)
                 elif operation == 2:
                     saturation(out_SS3, factor)
-                else:
+                elif operation == 3:
                     hue(out_SS3, factor)
         if parameters[_GRAY] != 0:
             gray(out_SS3)

@@ -22,7 +22,7 @@ class Column(IntEnum):
     FLIP = 4
     JITTER = 5
     ORDER = 6
-    """Of four: which of JITTER_NAMES comes first, second, third and fourth, as its place there."""
+    """Of four: which of JITTER_NAMES comes first, second and so on, as its place there; −1 for none."""
     FACTORS = 10
     """Of four: the factors, in the order of JITTER_NAMES; hue is in turns."""
     GRAY = 14
@@ -59,7 +59,7 @@ class ViewParameters:
         return cls(
             crop=(top, left, height, width),
             flip=bool(vector[Column.FLIP]),
-            jitter=tuple((JITTER_NAMES[place], factors[place]) for place in order)
+            jitter=tuple((JITTER_NAMES[place], factors[place]) for place in order if place >= 0)
             if vector[Column.JITTER]
             else None,
             gray=bool(vector[Column.GRAY]),
@@ -68,12 +68,12 @@ class ViewParameters:
         )
 
     def vector(self) -> Vectors:
-        """(PARAMETERS,) float64. Operations that the jitter does not name come last and change nothing."""
+        """(PARAMETERS,) float64."""
         factors = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0} | dict(
             self.jitter or ()
         )
         named = [JITTER_NAMES.index(name) for name, _ in self.jitter or ()]
-        order = named + [place for place in range(len(JITTER_NAMES)) if place not in named]
+        order = named + [-1] * (len(JITTER_NAMES) - len(named))
         values = (
             *self.crop, self.flip, self.jitter is not None, *order,
             *(factors[name] for name in JITTER_NAMES), self.gray, self.sigma or 0.0, self.solarize,

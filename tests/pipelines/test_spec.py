@@ -123,7 +123,8 @@ def test_a_vector_says_what_the_parameters_say() -> None:
     )
     vector = some.vector()
     order = vector[Column.ORDER : Column.ORDER + 4].tolist()
-    assert order == [3, 1, 0, 2]
+    assert order == [3, 1, -1, -1]
+    assert ViewParameters.of(vector) == some
     assert vector[Column.FACTORS : Column.FACTORS + 4].tolist() == [1.0, 1.2, 1.0, 0.1]
 
 
