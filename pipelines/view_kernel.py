@@ -93,15 +93,15 @@ def _view(sources: str) -> Any:
         if parameters[_JITTER] != 0:
             for place in range(4):
                 operation = int(parameters[_ORDER + place])
-                factor = parameters[_FACTORS + operation]
-                # the order of spec.JITTER_NAMES
+                factor = parameters[_FACTORS + max(operation, 0)]
+                # the order of spec.JITTER_NAMES; NO_OPERATION is none of them
                 if operation == 0:
                     brightness(out_SS3, factor)
                 elif operation == 1:
                     contrast(out_SS3, factor)
                 elif operation == 2:
                     saturation(out_SS3, factor)
-                else:
+                elif operation == 3:
                     hue(out_SS3, factor)
         if parameters[_GRAY] != 0:
             gray(out_SS3)

@@ -9,6 +9,8 @@ from pipelines.spec import JITTER_NAMES, ViewParameters
 
 PARAMETERS = 17
 """Numbers that describe a view."""
+NO_OPERATION = -1
+"""In the jitter's order. No factor of hue says it: to turn by 0 still rounds to HSV and back."""
 
 
 class Column(IntEnum):
@@ -22,7 +24,8 @@ class Column(IntEnum):
     FLIP = 4
     JITTER = 5
     ORDER = 6
-    """Four: which of spec.JITTER_NAMES comes first, second, third, fourth."""
+    """Four: which of spec.JITTER_NAMES comes first, second, third, fourth; NO_OPERATION where
+    there are fewer."""
     FACTORS = 10
     """Four, in the order of spec.JITTER_NAMES; that of hue is in turns."""
     GRAY = 14
@@ -32,17 +35,16 @@ class Column(IntEnum):
 
 
 def as_vector(parameters: ViewParameters) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(PARAMETERS,) float64. Operations that the jitter lacks come last, with a factor that changes
-    nothing."""
+    """(PARAMETERS,) float64."""
     row = np.zeros(PARAMETERS)
     row[Column.TOP : Column.WIDTH + 1] = parameters.crop
     row[Column.FLIP] = parameters.flip
     row[Column.JITTER] = parameters.jitter is not None
-    factors = dict(parameters.jitter or ())
-    order = [*factors, *(name for name in JITTER_NAMES if name not in factors)]
-    for place, name in enumerate(JITTER_NAMES):
-        row[Column.ORDER + place] = JITTER_NAMES.index(order[place])
-        row[Column.FACTORS + place] = factors.get(name, 0.0 if name == "hue" else 1.0)
+    row[Column.ORDER : Column.FACTORS] = NO_OPERATION
+    for place, (name, factor) in enumerate(parameters.jitter or ()):
+        operation = JITTER_NAMES.index(name)
+        row[Column.ORDER + place] = operation
+        row[Column.FACTORS + operation] = factor
     row[Column.GRAY] = parameters.gray
     row[Column.SIGMA] = parameters.sigma or 0.0
     row[Column.SOLARIZE] = parameters.solarize
