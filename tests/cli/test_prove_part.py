@@ -6,7 +6,7 @@ import pytest
 
 from bench.proof_parts import Part
 from bench.proof_run import PartJob
-from pipelines.builtin_set import make_builtin_set
+from pipelines.builtin_set import CLASSES, make_builtin_set
 from pipelines.manifest import load_manifest
 from vicreg_fast.commands import prove_part
 from vicreg_fast.commands.prove_part import _Places
@@ -14,7 +14,7 @@ from vicreg_fast.commands.prove_part import _Places
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 training and 5 test images of ten classes."""
+    """60 training and 5 test images."""
     return make_builtin_set(tmp_path_factory.mktemp("data") / "set", train=60, test=5, size=(32, 32))
 
 
@@ -35,7 +35,7 @@ def test_a_rehearsal_takes_some_images_of_every_class(
     train, test = load_manifest(small), load_manifest(small, split="test")
     assert (len(train), len(test)) == (20, 5)
     assert train.classes == load_manifest(data).classes
-    assert set(train.labels) == set(range(10))
+    assert set(train.labels) == set(range(len(CLASSES)))
     assert all(
         (data / "train" / name).read_bytes() == (small / "train" / name).read_bytes() for name in train.files
     )

@@ -18,7 +18,7 @@ POINTS = 0.08
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_smoke_recipe_learns_more_than_its_floors(tmp_path: Path) -> None:
-    recipe = load_recipe("smoke", ["pipeline=dali"])
+    recipe = load_recipe("smoke", ["pipeline=dali", "epochs=4"])
     device = torch.device("cpu")
     root = make_builtin_set(tmp_path / "set", train=2000, test=1000, size=(80, 80))
     train, test = load_manifest(root), load_manifest(root, split="test")

@@ -262,9 +262,7 @@ def test_an_evaluation_set_evaluates_trunk_and_floors(tmp_path: Path, backbone: 
 
 def test_a_test_split_that_lacks_a_class_keeps_every_images_own(tmp_path: Path) -> None:
     root = split_set(tmp_path)
-    for path in (
-        root / "test" / "checked-disc"
-    ).iterdir():  # the first by name: every later index would shift
+    for path in (root / "test" / "checked").iterdir():  # the first by name: every later index would shift
         path.unlink()
     data = evaluation_set(root)
     assert sorted(set(data.train.labels.tolist()) - set(data.test.labels.tolist())) == [0]
@@ -272,7 +270,7 @@ def test_a_test_split_that_lacks_a_class_keeps_every_images_own(tmp_path: Path) 
 
 def test_a_class_that_was_never_trained_is_refused_by_name(tmp_path: Path) -> None:
     root = split_set(tmp_path)
-    (root / "test" / "checked-disc").rename(root / "test" / "aardvark")
+    (root / "test" / "checked").rename(root / "test" / "aardvark")
     with pytest.raises(
         DataError, match=r"class 'aardvark' is not in .*; give both splits the same class folders"
     ):
