@@ -55,16 +55,15 @@ def test_the_reference_is_what_the_authors_loader_makes(pipeline: str, manifest:
     assert min(effect for effect in effects.values() if effect is not None) > 0.3
 
 
-def test_tensors_and_dali_are_near_but_for_dalis_hue(manifest: Manifest) -> None:
+def test_tensors_and_dali_are_near(manifest: Manifest) -> None:
     tensors, dali = (
         fidelity(manifest, "torchvision-v2", "torchvision-io"),
         fidelity(manifest, "dali", "dali-cpu"),
     )
     for name, mean in means(tensors).items():
         assert mean < (0.2 if name == CROP else 1.3), name
-    for name, mean in means(dali).items():
-        assert mean < {CROP: 0.4, "hue 0.1": 8.0, WHOLE: 4.0}.get(name, 1.2), name
-    assert means(dali)["hue 0.1"] > 1.0
+    for name, mean in means(dali).items():  # what the two decoders round differently
+        assert mean <= 0.05, name
     assert all(o.worst_image >= o.mean for found in (tensors, dali) for o in found.operations)
 
 
