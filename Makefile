@@ -44,6 +44,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	    -c constraints.txt -e '.[$(EXTRAS)]'
+	@# Else the first command that makes views would wait for it, half a minute.
+	@echo "make: compiling what makes views on a CPU"; \
+	    $(BIN)/python -c 'import importlib.util as u; u.find_spec("numba") and __import__("pipelines.view_kernel")'
 	@echo '$(EXTRAS)' > $(STAMP) && rm -f $(UNFINISHED)
 
 bench: $(STAMP)
