@@ -98,7 +98,7 @@ def _jobs(manifest: Manifest, augmentation: str) -> list[_Job]:
     jobs = []
     for index in chosen:
         size = manifest.heights[index], manifest.widths[index]
-        drawn = view_vectors(augmentation, 0, 0, [index], [size[0]], [size[1]])
+        drawn = view_vectors(augmentation, 0, 0, [index], *manifest.sizes([index]))
         whole = [ViewParameters.of(vector) for (vector,) in drawn]
         still = ViewParameters(
             crop=whole[0].crop, flip=False, jitter=None, gray=False, sigma=None, solarize=False

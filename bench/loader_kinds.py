@@ -48,9 +48,9 @@ DECODERS: dict[str, str] = {
     "smaller than a view, and a crop of it may then be enlarged",
     "torchvision-io": "torchvision.io.decode_image, and Pillow for what it does not read",
     "dali-cpu": "DALI on the processor",
-    "dali-cpu-cache": "DALI on the processor, once: a set that is small enough stays decoded in memory",
+    "dali-cpu-cache": "DALI on the processor, once: the whole set stays decoded in memory",
     "dali-mixed": "DALI on the GPU, with its JPEG hardware where there is one",
-    "dali-mixed-cache": "DALI on the processor, once: a set that is small enough stays decoded in memory",
+    "dali-mixed-cache": "DALI on the processor, once: the whole set stays decoded in memory",
 }
 GPU_DIFFERS = (
     "hue is a rotation about the grey axis; torchvision turns the hue of HSV",

@@ -75,10 +75,9 @@ class _Images(Dataset[tuple[Tensor, Tensor, int]]):
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, int]]:
         """Of a whole batch: drawing parameters one image at a time would count against this loader."""
-        heights = [self.manifest.heights[index] for index in indices]
-        widths = [self.manifest.widths[index] for index in indices]
+        sizes = self.manifest.sizes(indices)
         drawn_1, drawn_2 = (
-            spec.sample(torch.rand(len(indices), UNIFORMS, dtype=torch.float64).numpy(), heights, widths)
+            spec.sample(torch.rand(len(indices), UNIFORMS, dtype=torch.float64).numpy(), *sizes)
             for spec in self.specs
         )
         return [

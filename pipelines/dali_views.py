@@ -153,8 +153,7 @@ class DaliViews:
             position.seed,
             position.epoch,
             indices,
-            [manifest.heights[index] for index in indices],
-            [manifest.widths[index] for index in indices],
+            *manifest.sizes(indices),
         )
         self._fed = position.after_batch(self.batches_per_epoch)
         return images, vector_1, vector_2

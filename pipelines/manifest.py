@@ -7,7 +7,7 @@ Files are never changed or deleted; what cannot be used is left out, and said.
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +78,10 @@ class Manifest:
             f"{len(self.skipped)} of {total} files skipped, first: {first.name} ({first.reason}); "
             f"`vicreg-fast data check {self.root}` lists them"
         )
+
+    def sizes(self, indices: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Heights and widths of these images, in pixels."""
+        return [self.heights[index] for index in indices], [self.widths[index] for index in indices]
 
     def require_batch(self, batch_size: int, world_size: int = 1, batches_per_step: int = 1) -> None:
         """Raises DataError unless every one of `world_size` ranks has the images of one step,

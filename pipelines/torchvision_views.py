@@ -88,8 +88,7 @@ class _Batches(Dataset["ViewBatch | Failure"]):
     def __getitem__(self, key: tuple[int, list[int]]) -> ViewBatch | Failure:
         epoch, indices = key
         manifest = self._manifest
-        heights = [manifest.heights[index] for index in indices]
-        widths = [manifest.widths[index] for index in indices]
+        heights, widths = manifest.sizes(indices)
         drawn = view_vectors(self._augmentation, self._seed, epoch, indices, heights, widths)
         pixels = torch.empty((2, len(indices), self._side, self._side, 3), dtype=torch.uint8)
         for place, index in enumerate(indices):

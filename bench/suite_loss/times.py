@@ -79,7 +79,8 @@ def steady_allocator() -> None:
 
     By itself it decides from what a process freed before whether a matrix is mapped anew in each call, at
     hundreds of page faults, or taken from the heap: two processes of the same code then differ by 10 %.
-    Elsewhere than on glibc it does nothing.
+    Elsewhere than on glibc it does nothing. `vicreg_fast.training.allocator` does the same for a training;
+    this times revisions that do not have it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from shutil import copy2
 from typing import Any
@@ -112,6 +113,26 @@ def test_dali_makes_each_images_own_view() -> None:
         expected = np.empty((48, 48, 3), np.uint8)
         view(expected, picture, each.vector())
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("crop", "within"),
+    [
+        ((0, 0, 90, 70), (0, 0, 40, 50)),
+        ((30, 20, 60, 10), (30, 20, 10, 10)),
+        ((80, 60, 9, 9), (39, 49, 1, 1)),
+    ],
+)
+def test_a_crop_that_leaves_the_image_is_brought_back(
+    crop: tuple[int, int, int, int], within: tuple[int, int, int, int]
+) -> None:
+    """Of a file that was replaced by a smaller one: nothing beyond its memory is read."""
+    picture = smooth(50, np.random.default_rng(7))[:40].copy()
+    still = ViewParameters(crop=crop, flip=False, jitter=None, gray=False, sigma=None, solarize=False)
+    views = [np.empty((16, 16, 3), np.uint8) for _ in range(2)]
+    for out, each in zip(views, (crop, within), strict=True):
+        view(out, picture, replace(still, crop=each).vector())
+    np.testing.assert_array_equal(*views)
 
 
 HITS = "import pipelines.view_kernel as v; print(v.dali_run.cache_hits, v.dali_setup.cache_hits, v.__file__)"
